@@ -1,0 +1,227 @@
+"""The ports: what Steelyard asks of a cloud, split by capability, each with a fake in `clouds.fake`.
+
+Rules that hold for every method of every port:
+
+* Lists are bulk lists: one call (paged inside) for the whole cloud, never one per node.
+* What does not exist, or is not visible to the credentials in use, raises `NotFound`; a name or address that is
+  taken raises `Duplicate`; what the service refuses in the present state raises `Conflict`; a value it does not
+  accept raises `Invalid`; missing rights raise `Forbidden`; no answer raises `Unavailable`; an answer that is no
+  answer raises `UpstreamError`. No exception of a client library passes a port.
+* Verbs are idempotent where the service lets them be: deleting what is gone succeeds.
+* No secret that goes in comes out, in a value or in an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
+
+from steelyard.nouns import (
+    Actor,
+    Flavor,
+    FlavorSpec,
+    Image,
+    ImageSpec,
+    Inspection,
+    Instance,
+    Network,
+    NetworkPort,
+    Node,
+    NodePort,
+    NodePortSpec,
+    NodeSpec,
+    ServerSpec,
+    Subnet,
+    SubnetSpec,
+)
+
+PowerAction = Literal["on", "off", "soft off", "reboot"]
+ProvisionVerb = Literal[
+    "manage", "inspect", "clean", "provide", "adopt", "abort", "rescue", "unrescue", "active", "deleted", "rebuild"
+]
+
+
+@runtime_checkable
+class Identity(Protocol):
+    """Keystone (Identity API v3)."""
+
+    def validate(self, token: str) -> Actor:
+        """Who holds this token. Raises `Unauthenticated` for one that is unknown, expired or revoked."""
+
+    def project_names(self) -> Mapping[str, str]:
+        """Name of every project by its id."""
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Glance (Image API v2)."""
+
+    def all(self) -> list[Image]: ...
+
+    def get(self, image_id: str) -> Image: ...
+
+    def create(self, spec: ImageSpec, data: BinaryIO) -> Image:
+        """Store the data and return the image once it is active.
+
+        Reads `data` to its end, in chunks. Raises `Invalid` if the service computes another checksum than the
+        spec's; nothing is left behind then.
+        """
+
+    def delete(self, image_id: str) -> None: ...
+
+
+@runtime_checkable
+class Flavors(Protocol):
+    """Nova's flavors (Compute API, /flavors)."""
+
+    def all(self) -> list[Flavor]: ...
+
+    def create(self, spec: FlavorSpec) -> Flavor:
+        """A flavor that takes exactly one of the resource class and none of VCPU, MEMORY_MB, DISK_GB."""
+
+    def delete(self, flavor_id: str) -> None: ...
+
+
+@runtime_checkable
+class Compute(Protocol):
+    """Nova's instances (Compute API, /servers). Sees what its credentials see."""
+
+    def all(self, *, all_projects: bool = False) -> list[Instance]: ...
+
+    def get(self, instance_id: str) -> Instance: ...
+
+    def create(self, spec: ServerSpec) -> Instance: ...
+
+    def delete(self, instance_id: str) -> None: ...
+
+    def power(self, instance_id: str, action: PowerAction) -> None:
+        """Ask for a power state. Returns when the request is accepted. Raises `Conflict` in the wrong state."""
+
+
+@runtime_checkable
+class Nodes(Protocol):
+    """Ironic's nodes as records (Bare Metal API v1, /nodes)."""
+
+    def all(self) -> list[Node]: ...
+
+    def get(self, node_id: str) -> Node:
+        """By id or name."""
+
+    def create(self, spec: NodeSpec) -> Node: ...
+
+    def update(self, node_id: str, changes: Mapping[str, Any]) -> Node:
+        """Set fields. Keys are JSON-pointer paths (`/extra/steelyard`, `/resource_class`); a value of None removes."""
+
+    def set_traits(self, node_id: str, traits: frozenset[str]) -> None:
+        """Replace all traits."""
+
+    def inspection(self, node_id: str) -> Inspection:
+        """The newest in-band inspection. Raises `NotFound` before the first one."""
+
+    def set_maintenance(self, node_id: str, reason: str | None) -> None:
+        """Into maintenance with a reason, or out of it with None."""
+
+    def delete(self, node_id: str) -> None: ...
+
+
+@runtime_checkable
+class Provisioning(Protocol):
+    """Ironic's verbs: what makes a node change its state (Bare Metal API v1, /nodes/{id}/states/…)."""
+
+    def request(self, node_id: str, verb: ProvisionVerb) -> None:
+        """Ask for a transition. Returns when it is accepted, not when it is done.
+
+        Raises `Conflict` when the state does not allow the verb or the node is locked by another request.
+        """
+
+    def power(self, node_id: str, action: PowerAction) -> None: ...
+
+
+@runtime_checkable
+class NodePorts(Protocol):
+    """Ironic's ports: the NICs of all nodes (Bare Metal API v1, /ports)."""
+
+    def all(self) -> list[NodePort]: ...
+
+    def create(self, spec: NodePortSpec) -> NodePort: ...
+
+    def update(self, port_id: str, changes: Mapping[str, Any]) -> NodePort:
+        """As `Nodes.update`; `/local_link_connection` takes a `SwitchLink`."""
+
+    def delete(self, port_id: str) -> None: ...
+
+
+@runtime_checkable
+class Placement(Protocol):
+    """Placement: how much of what is left."""
+
+    def free(self, resource_class: str, traits: frozenset[str] = frozenset()) -> frozenset[str]:
+        """Node ids that could be allocated now (GET /allocation_candidates for one of the class with the traits)."""
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """The network controller's networks and subnets (Neutron's Networking API v2.0, or Contrail's)."""
+
+    def all(self) -> list[Network]: ...
+
+    def create(self, name: str, *, project_id: str | None = None) -> Network:
+        """A private network of the project, with a segment of its own; without a project, of the credentials'."""
+
+    def delete(self, network_id: str) -> None:
+        """Raises `Conflict` while something is attached."""
+
+    def subnets(self) -> list[Subnet]: ...
+
+    def create_subnet(self, spec: SubnetSpec) -> Subnet: ...
+
+    def delete_subnet(self, subnet_id: str) -> None: ...
+
+
+@runtime_checkable
+class Attachments(Protocol):
+    """The network controller's ports: who is attached where, with which address."""
+
+    def all(self, *, network_ids: Sequence[str] | None = None) -> list[NetworkPort]: ...
+
+    def get(self, port_id: str) -> NetworkPort: ...
+
+    def delete(self, port_id: str) -> None: ...
+
+
+class Cloud(Protocol):
+    """All the ports of one cloud, seen with one set of credentials."""
+
+    @property
+    def images(self) -> Images: ...
+    @property
+    def flavors(self) -> Flavors: ...
+    @property
+    def compute(self) -> Compute: ...
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def provisioning(self) -> Provisioning: ...
+    @property
+    def node_ports(self) -> NodePorts: ...
+    @property
+    def placement(self) -> Placement: ...
+    @property
+    def networks(self) -> Networks: ...
+    @property
+    def attachments(self) -> Attachments: ...
+
+
+class Clouds(Protocol):
+    """The way in: the same cloud with Steelyard's own rights, or with those of whoever asks.
+
+    Administrators' work and observation use `own`; what a tenant asks for is done with the tenant's token, so that
+    the cloud's own policies, quotas and ownership decide.
+    """
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def own(self) -> Cloud: ...
+
+    def on_behalf_of(self, token: str) -> Cloud: ...

@@ -1,0 +1,292 @@
+"""The values that cross the ports: what Steelyard knows of a cloud, in one shape per noun.
+
+Frozen, without I/O and without any wire format; adapters build them, services read them. Identifiers are the
+cloud's own (UUIDs, as text). Times are timezone-aware. Sizes carry their unit in their name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks: what Keystone says of a token (Identity API v3, GET /v3/auth/tokens)."""
+
+    user_id: str
+    user_name: str
+    project_id: str | None
+    """None for a system-scoped token."""
+    project_name: str | None
+    roles: frozenset[str]
+    system: bool = False
+    """True for a system-scoped token."""
+
+    @property
+    def is_admin(self) -> bool:
+        """An administrator of the cloud: the admin role, on the system or (as OpenStack has it) on a project."""
+        return "admin" in self.roles
+
+    @property
+    def may_write(self) -> bool:
+        """A reader may look and nothing else."""
+        return bool(self.roles & {"admin", "member"})
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    id: str
+    name: str
+    status: str
+    """Glance's: queued, saving, active, deactivated, killed, ..."""
+    size_bytes: int | None
+    disk_format: str | None
+    checksum: str | None
+    """`sha256:…` or `sha512:…` of the stored data, lower-case hex."""
+    visibility: str
+    project_id: str | None
+    created_at: datetime | None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    id: str
+    name: str
+    vcpus: int
+    ram_mib: int
+    disk_gib: int
+    resource_class: str | None
+    """The custom resource class that it takes one of (`CUSTOM_BM_LARGE`); None for a flavor of virtual machines."""
+    traits: frozenset[str]
+    """Required traits (`CUSTOM_…`, `HW_…`)."""
+    is_public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A tenant's deployment (Nova's server)."""
+
+    id: str
+    name: str
+    status: str
+    """Nova's: BUILD, ACTIVE, SHUTOFF, ERROR, DELETED, ..."""
+    task_state: str | None
+    power_state: str | None
+    """on, off or None (unknown)."""
+    project_id: str
+    user_id: str | None
+    flavor_name: str | None
+    image_id: str | None
+    node_id: str | None
+    """The Ironic node that it occupies (Nova's hypervisor hostname); None when not placed yet or not visible."""
+    addresses: tuple[str, ...]
+    created_at: datetime | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A physical server under management (Ironic's node). Never holds a BMC's credentials."""
+
+    id: str
+    name: str | None
+    driver: str
+    provision_state: str
+    """Ironic's: enroll, manageable, available, active, clean failed, ..."""
+    target_provision_state: str | None
+    power_state: str | None
+    """on, off or None (unknown)."""
+    maintenance: bool
+    maintenance_reason: str | None
+    last_error: str | None
+    resource_class: str | None
+    traits: frozenset[str]
+    instance_id: str | None
+    bmc_address: str | None
+    """URL or host of the BMC, without credentials."""
+    owner: str | None
+    lessee: str | None
+    retired: bool
+    protected: bool
+    provision_updated_at: datetime | None
+    created_at: datetime | None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Ironic's properties: cpus, memory_mb, local_gb, cpu_arch, capabilities, vendor, ..."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Steelyard's own notes live under the key `steelyard`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLink:
+    """The other end of a NIC's cable (Ironic's local_link_connection; learned by LLDP)."""
+
+    switch_id: str
+    """Chassis id: the switch's MAC, lower-case with colons."""
+    port_id: str
+    """Port name as the switch calls it, e.g. Ethernet3."""
+    switch_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodePort:
+    """A NIC of a node (Ironic's port)."""
+
+    id: str
+    node_id: str
+    mac: str
+    pxe_enabled: bool
+    physical_network: str | None
+    link: SwitchLink | None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the server said of itself from within (Ironic's node inventory, GET /v1/nodes/{id}/inventory)."""
+
+    inventory: Mapping[str, Any]
+    plugin_data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    id: str
+    name: str
+    project_id: str | None
+    shared: bool
+    status: str | None
+    segmentation_id: int | None
+    """VLAN id, None when not visible or not a VLAN network."""
+    network_type: str | None
+    physical_network: str | None
+    subnet_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    id: str
+    name: str
+    network_id: str
+    project_id: str | None
+    cidr: str
+    gateway: str | None
+    pools: tuple[tuple[str, str], ...]
+    """Allocation pools, first and last address of each."""
+    dhcp: bool
+    dns_servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FixedAddress:
+    subnet_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPort:
+    """One attachment as the network controller sees it (Neutron's port, Contrail's VMI)."""
+
+    id: str
+    name: str
+    network_id: str
+    project_id: str | None
+    mac: str
+    addresses: tuple[FixedAddress, ...]
+    device_id: str | None
+    """Instance or node or router that owns it."""
+    device_owner: str | None
+    """Neutron's: compute:…, baremetal:none, network:dhcp, network:router_interface, ..."""
+    host_id: str | None
+    vnic_type: str | None
+    """baremetal for a NIC of a node, normal for a virtual machine."""
+    status: str | None
+    """ACTIVE once the switch port is bound, DOWN before."""
+    link: SwitchLink | None
+    """Where it is bound, from the binding profile; None when unbound."""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What a tenant asks for."""
+
+    name: str
+    flavor_id: str
+    image_id: str
+    network_ids: tuple[str, ...]
+    key_name: str | None = None
+    user_data: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    name: str
+    disk_format: str
+    checksum: str
+    """Demanded: `sha256:…` or `sha512:…`; stored with the image."""
+    size_bytes: int
+    visibility: str = "private"
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FlavorSpec:
+    name: str
+    resource_class: str
+    traits: frozenset[str] = frozenset()
+    vcpus: int = 1
+    ram_mib: int = 1024
+    disk_gib: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node to enroll. `driver_info` holds the BMC's credentials: it goes to the bare metal service only."""
+
+    name: str
+    driver: str
+    driver_info: Mapping[str, Any] = field(repr=False)
+    resource_class: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    interfaces: Mapping[str, str] = field(default_factory=dict)
+    """Ironic's *_interface by short name: {"inspect": "agent", "network": "neutron"}."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePortSpec:
+    node_id: str
+    mac: str
+    pxe_enabled: bool
+    physical_network: str | None = None
+    link: SwitchLink | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetSpec:
+    name: str
+    network_id: str
+    cidr: str
+    project_id: str | None = None
+    gateway: str | None = None
+    dhcp: bool = True
+    pools: tuple[tuple[str, str], ...] = ()
+    dns_servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """One port as the switch itself reports it, read back."""
+
+    switch_id: str
+    switch_name: str
+    port_id: str
+    untagged_vlan: int | None
+    """None: the port carries no untagged VLAN (idle)."""
+    tagged_vlans: frozenset[int] = frozenset()
+    enabled: bool = True

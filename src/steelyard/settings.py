@@ -1,0 +1,72 @@
+"""What the user can choose. The only module that reads the environment (prefix `STEELYARD_`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting of the server and of the embedded cloud, from `STEELYARD_<NAME>`.
+
+    The embedded cloud's supervisor starts the server with these variables set; in a data centre the operator sets
+    them in the unit file. The server cannot tell the two apart.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STEELYARD_", extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path("~/.steelyard").expanduser())
+    """The one directory that holds all state."""
+
+    cloud: str = "steelyard"
+    """Entry of a clouds.yaml with Steelyard's own rights in the cloud."""
+    cloud_system: str | None = None
+    """A second entry, system-scoped, for Ironic where its policies want that; `cloud` serves when unset."""
+    clouds_file: Path | None = None
+    """The clouds.yaml to read. Unset: `OS_CLIENT_CONFIG_FILE`, then `<home>/clouds.yaml`, then the usual places."""
+    openstack_env: Path | None = None
+    """The OpenStack services' virtual environment. Unset: `openstack` beside Steelyard's own environment."""
+
+    listen: str = "127.0.0.1"
+    port: int = 8990
+    database: str | None = None
+    """SQLAlchemy URL of Steelyard's own database. Unset: SQLite under `<home>/steelyard/`."""
+    max_body_bytes: int = 1 << 20
+    """Largest JSON body; larger ones are answered 413 before they are read."""
+    max_image_bytes: int = 64 << 30
+    image_sources: tuple[str, ...] = ()
+    """Networks (CIDR) that `image add URL` may fetch from although they are private, e.g. `["127.0.0.0/8"]`."""
+
+    provisioning_network: str = "provisioning"
+    cleaning_network: str = "cleaning"
+    inspection_network: str = "inspection"
+    rescue_network: str = "rescue"
+    quarantine_network: str = "quarantine"
+    physical_network: str = "physnet1"
+    """Physical network of node ports that are bound from LLDP."""
+
+    deploy_kernel: str | None = None
+    deploy_ramdisk: str | None = None
+    deploy_iso: str | None = None
+    """Boot image of the agent, given to each onboarded node; unset where the conductor's own default serves."""
+    bmc_verify_ca: str | None = None
+    """CA file (as the bare metal service sees it) to verify BMCs with. Unset: not verified (most are self-signed)."""
+
+    switches: Path | None = None
+    """YAML file that names the switches and how to read them back; see docs/switches.md."""
+
+    def steelyard_database(self) -> str:
+        """The database's SQLAlchemy URL, with the default worked out."""
+        return self.database or f"sqlite:///{self.home / 'steelyard' / 'steelyard.sqlite'}"
+
+    def resolved_clouds_file(self) -> Path | None:
+        """The clouds.yaml to read, or None to let openstacksdk look in its usual places."""
+        if self.clouds_file is not None:
+            return self.clouds_file
+        if named := os.environ.get("OS_CLIENT_CONFIG_FILE"):
+            return Path(named)
+        own = self.home / "clouds.yaml"
+        return own if own.exists() else None
