@@ -119,6 +119,12 @@ class Node:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Steelyard's own notes live under the key `steelyard`."""
 
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """Steelyard's own notes; empty for a node that Steelyard did not onboard."""
+        notes = self.extra.get("steelyard")
+        return notes if isinstance(notes, Mapping) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class SwitchLink:
@@ -232,6 +238,8 @@ class ImageSpec:
     size_bytes: int
     visibility: str = "private"
     properties: Mapping[str, str] = field(default_factory=dict)
+    project_id: str | None = None
+    """The owner, where it is not the one who stores it; takes an administrator's rights."""
 
 
 @dataclass(frozen=True, slots=True)

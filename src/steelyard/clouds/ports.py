@@ -128,8 +128,10 @@ class Nodes(Protocol):
 class Provisioning(Protocol):
     """Ironic's verbs: what makes a node change its state (Bare Metal API v1, /nodes/{id}/states/…)."""
 
-    def request(self, node_id: str, verb: ProvisionVerb) -> None:
+    def request(self, node_id: str, verb: ProvisionVerb, *, steps: Sequence[Mapping[str, Any]] = ()) -> None:
         """Ask for a transition. Returns when it is accepted, not when it is done.
+
+        `steps` are the clean steps, and only for `clean`, which needs them: {"interface": …, "step": …, "args": …}.
 
         Raises `Conflict` when the state does not allow the verb or the node is locked by another request.
         """
@@ -156,7 +158,10 @@ class Placement(Protocol):
     """Placement: how much of what is left."""
 
     def free(self, resource_class: str, traits: frozenset[str] = frozenset()) -> frozenset[str]:
-        """Node ids that could be allocated now (GET /allocation_candidates for one of the class with the traits)."""
+        """Node ids that could be allocated now: one of the class is free and all the traits are there.
+
+        Takes the class as Ironic or as Placement spells it. A class or trait that nobody has: nothing is free.
+        """
 
 
 @runtime_checkable

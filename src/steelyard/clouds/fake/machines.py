@@ -1,0 +1,96 @@
+"""The fake Ironic's state machine, as a table: what a verb starts, what a working state leads to.
+
+Source: ironic/common/states.py and state_machine.py; the waits for the agent are one step each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from steelyard.clouds.names import placement_class
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A state that ends by itself: the job it is part of, where it leads, and where it ends if it fails."""
+
+    job: str
+    next: str | None
+    """None: to the node's target state."""
+    failed: str
+
+
+STARTS: Final[dict[tuple[str, str], tuple[str, str | None]]] = {
+    ("enroll", "manage"): ("verifying", "manageable"),
+    ("available", "manage"): ("manageable", None),
+    ("clean failed", "manage"): ("manageable", None),
+    ("inspect failed", "manage"): ("manageable", None),
+    ("adopt failed", "manage"): ("manageable", None),
+    ("manageable", "inspect"): ("inspecting", "manageable"),
+    ("inspect failed", "inspect"): ("inspecting", "manageable"),
+    ("manageable", "provide"): ("cleaning", "available"),
+    ("manageable", "clean"): ("cleaning", "manageable"),
+    ("manageable", "adopt"): ("adopting", "active"),
+    ("adopt failed", "adopt"): ("adopting", "active"),
+    ("available", "active"): ("deploying", "active"),
+    ("deploy failed", "active"): ("deploying", "active"),
+    ("active", "rebuild"): ("deploying", "active"),
+    ("deploy failed", "rebuild"): ("deploying", "active"),
+    ("error", "rebuild"): ("deploying", "active"),
+    ("active", "deleted"): ("deleting", "available"),
+    ("wait call-back", "deleted"): ("deleting", "available"),
+    ("deploy failed", "deleted"): ("deleting", "available"),
+    ("error", "deleted"): ("deleting", "available"),
+    ("rescue", "deleted"): ("deleting", "available"),
+    ("rescue failed", "deleted"): ("deleting", "available"),
+    ("active", "rescue"): ("rescuing", "rescue"),
+    ("rescue failed", "rescue"): ("rescuing", "rescue"),
+    ("rescue", "unrescue"): ("unrescuing", "active"),
+    ("rescue failed", "unrescue"): ("unrescuing", "active"),
+    ("clean wait", "abort"): ("clean failed", None),
+    ("inspect wait", "abort"): ("inspect failed", None),
+    ("wait call-back", "abort"): ("deploy failed", None),
+    ("rescue wait", "abort"): ("rescue failed", None),
+}
+"""(state, verb) -> (new state, target state)."""
+
+WORK: Final[dict[str, Work]] = {
+    "verifying": Work("verify", "manageable", "enroll"),
+    "inspecting": Work("inspect", "inspect wait", "inspect failed"),
+    "inspect wait": Work("inspect", "manageable", "inspect failed"),
+    "cleaning": Work("clean", "clean wait", "clean failed"),
+    "clean wait": Work("clean", None, "clean failed"),
+    "deploying": Work("deploy", "wait call-back", "deploy failed"),
+    "wait call-back": Work("deploy", "active", "deploy failed"),
+    "deleting": Work("delete", "cleaning", "error"),
+    "adopting": Work("adopt", "active", "adopt failed"),
+    "rescuing": Work("rescue", "rescue wait", "rescue failed"),
+    "rescue wait": Work("rescue", "rescue", "rescue failed"),
+    "unrescuing": Work("unrescue", "active", "rescue failed"),
+}
+
+NETWORK_ROLE: Final[dict[str, str]] = {
+    "inspecting": "inspection",
+    "inspect wait": "inspection",
+    "cleaning": "cleaning",
+    "clean wait": "cleaning",
+    "deploying": "provisioning",
+    "wait call-back": "provisioning",
+    "deploy failed": "provisioning",
+    "rescuing": "rescue",
+    "rescue wait": "rescue",
+    "rescue": "rescue",
+}
+"""The network that Ironic keeps the booting NICs on; a state that is not named here has none of its own."""
+
+POWERED_ON: Final = frozenset(NETWORK_ROLE) - {"deploy failed"}
+DELETABLE: Final = frozenset({"available", "manageable", "enroll", "adopt failed"})
+"""Ironic's DELETE_ALLOWED_STATES with the default `allow_deleting_available_nodes`."""
+EMPTY: Final = frozenset({"cleaning", "clean wait", "clean failed", "available", "manageable", "enroll"})
+"""States in which the last tenant's instance is gone, for Nova."""
+
+
+def serves(resource_class: str | None, traits: frozenset[str], wanted: str | None, required: frozenset[str]) -> bool:
+    """Whether a node of this class and these traits could serve a flavor."""
+    return resource_class is not None and wanted == placement_class(resource_class) and required <= traits

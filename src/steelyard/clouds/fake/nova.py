@@ -1,0 +1,152 @@
+"""The fake Nova's inside: finds a node for an instance, attaches it, follows it to ACTIVE and to its end."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from steelyard.clouds.fake import ironic
+from steelyard.clouds.fake.machines import EMPTY, STARTS, serves
+from steelyard.errors import Conflict, NotFound
+from steelyard.nouns import Flavor, Instance, Node
+
+if TYPE_CHECKING:
+    from steelyard.clouds.fake.world import FakeWorld
+
+NO_HOST = "No valid host was found. There are not enough hosts available."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an instance asked for and needs no more once it is ACTIVE."""
+
+    flavor: Flavor
+    network_ids: tuple[str, ...]
+
+
+def pools(cidr: str) -> tuple[tuple[str, str], ...]:
+    """Neutron's default allocation pool: everything but the network, the gateway (first) and the broadcast."""
+    net = ipaddress.ip_network(cidr)
+    return ((str(net[2]), str(net[-2])),)
+
+
+def gateway(cidr: str) -> str:
+    return str(ipaddress.ip_network(cidr)[1])
+
+
+def free_nodes(world: FakeWorld, resource_class: str | None, traits: frozenset[str]) -> list[Node]:
+    """Nodes that Placement would offer, oldest name first."""
+    return sorted(
+        (
+            node
+            for node in world.nodes.values()
+            if node.provision_state == "available"
+            and not node.maintenance
+            and node.instance_id is None
+            and serves(node.resource_class, node.traits, resource_class, traits)
+        ),
+        key=lambda node: node.name or node.id,
+    )
+
+
+def step(world: FakeWorld, instance: Instance) -> bool:
+    """One step of a build or a deletion. False if there is nothing to do or to wait for."""
+    if instance.task_state == "deleting":
+        return _end(world, instance)
+    if instance.status != "BUILD":
+        return _follow(world, instance)
+    if instance.task_state == "scheduling":
+        return _schedule(world, instance)
+    if instance.task_state == "networking":
+        return _attach(world, instance)
+    return _spawn(world, instance)
+
+
+def _schedule(world: FakeWorld, instance: Instance) -> bool:
+    flavor = world.wanted[instance.id].flavor
+    candidates = free_nodes(world, flavor.resource_class, flavor.traits)
+    if not candidates:
+        world.instances[instance.id] = replace(instance, status="ERROR", task_state=None, fault=NO_HOST)
+        return True
+    lessee = instance.project_id if world.lessees else None
+    node = replace(candidates[0], instance_id=instance.id, lessee=lessee)
+    world.nodes[node.id] = node
+    world.instances[instance.id] = replace(instance, node_id=node.id, task_state="networking")
+    return True
+
+
+def _attach(world: FakeWorld, instance: Instance) -> bool:
+    nics = [port for port in world.node_ports.values() if port.node_id == instance.node_id]
+    wanted = world.wanted[instance.id].network_ids
+    try:
+        if len(wanted) > len(nics):
+            raise Conflict("the node has fewer NICs than networks were asked for")
+        ports = [
+            world.fabric.add_port(
+                network_id, now=world.now, mac=nic.mac, project_id=instance.project_id, device_id=instance.id,
+                device_owner="compute:nova",
+            )
+            for network_id, nic in zip(wanted, nics, strict=False)
+        ]  # fmt: skip
+        node = ironic.start(world, world.nodes[instance.node_id or ""], "active")
+    except (Conflict, NotFound) as error:
+        return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")
+    addresses = tuple(fixed.address for port in ports for fixed in port.addresses)
+    world.instances[instance.id] = replace(instance, task_state="spawning", addresses=addresses, node_id=node.id)
+    return True
+
+
+def _spawn(world: FakeWorld, instance: Instance) -> bool:
+    node = world.nodes.get(instance.node_id or "")
+    if node is None or node.provision_state in {"deploy failed", "error"}:
+        reason = (node.last_error if node else None) or "the node is gone"
+        return _fail(world, instance, f"Failed to provision instance {instance.id}: {reason}")
+    if node.provision_state == "active":
+        world.instances[instance.id] = replace(instance, status="ACTIVE", task_state=None, power_state="on")
+        return True
+    return False
+
+
+def _fail(world: FakeWorld, instance: Instance, fault: str) -> bool:
+    """The build fails: Nova takes the node's deployment down and keeps the instance in ERROR."""
+    _release(world, instance)
+    world.instances[instance.id] = replace(
+        instance, status="ERROR", task_state=None, fault=fault, addresses=(), node_id=None
+    )
+    return True
+
+
+def _release(world: FakeWorld, instance: Instance) -> None:
+    for port in [port for port in world.fabric.ports.values() if port.device_id == instance.id]:
+        world.fabric.remove_port(port.id)
+    node = world.nodes.get(instance.node_id or "")
+    if node is None or node.instance_id != instance.id:
+        return
+    if (node.provision_state, "deleted") in STARTS:
+        ironic.start(world, node, "deleted")
+    elif node.provision_state in EMPTY:
+        world.nodes[node.id] = replace(node, instance_id=None, lessee=None)
+
+
+def _follow(world: FakeWorld, instance: Instance) -> bool:
+    """Nova's periodic power sync."""
+    node = world.nodes.get(instance.node_id or "")
+    if node is None or instance.status not in {"ACTIVE", "SHUTOFF"} or node.power_state == instance.power_state:
+        return False
+    status = "ACTIVE" if node.power_state == "on" else "SHUTOFF"
+    world.instances[instance.id] = replace(instance, status=status, power_state=node.power_state)
+    return True
+
+
+def _end(world: FakeWorld, instance: Instance) -> bool:
+    node = world.nodes.get(instance.node_id or "")
+    if node is None or node.instance_id != instance.id or node.provision_state in EMPTY:
+        _release(world, instance)
+        del world.instances[instance.id]
+        world.wanted.pop(instance.id, None)
+        return True
+    if (node.provision_state, "deleted") in STARTS and node.id not in world.locked:
+        ironic.start(world, node, "deleted")
+        return True
+    return False

@@ -1,0 +1,49 @@
+"""The fake top-of-rack switches: the VLAN of every port, as a read-back would show it."""
+
+from __future__ import annotations
+
+from steelyard.nouns import SwitchLink, SwitchPort
+
+SWITCHES = (("leaf1", "02:00:5e:00:00:01"), ("leaf2", "02:00:5e:00:00:02"))
+"""Name and chassis MAC of the switches that `FakeWorld.add_node` cables to."""
+
+
+class FakeSwitches:
+    """VLAN state per port. A jammed port accepts every write and applies none."""
+
+    def __init__(self) -> None:
+        self._vlans: dict[tuple[str, str], int | None] = {}
+        self._names: dict[str, str] = {mac: name for name, mac in SWITCHES}
+        self._jammed: set[tuple[str, str]] = set()
+
+    def know(self, link: SwitchLink) -> None:
+        """A cable exists: its port is listed from now on, idle."""
+        if link.switch_name:
+            self._names.setdefault(link.switch_id, link.switch_name)
+        self._vlans.setdefault((link.switch_id, link.port_id), None)
+
+    def write(self, link: SwitchLink, vlan: int | None) -> None:
+        """What networking-generic-switch does at binding and unbinding."""
+        self.know(link)
+        if (link.switch_id, link.port_id) not in self._jammed:
+            self._vlans[link.switch_id, link.port_id] = vlan
+
+    def tamper(self, link: SwitchLink, vlan: int | None) -> None:
+        """Somebody logged in to the switch and changed it by hand."""
+        self.know(link)
+        self._vlans[link.switch_id, link.port_id] = vlan
+
+    def jam(self, link: SwitchLink) -> None:
+        self._jammed.add((link.switch_id, link.port_id))
+
+    def free(self, link: SwitchLink) -> None:
+        self._jammed.discard((link.switch_id, link.port_id))
+
+    def vlan(self, link: SwitchLink) -> int | None:
+        return self._vlans.get((link.switch_id, link.port_id))
+
+    def ports(self) -> list[SwitchPort]:
+        return [
+            SwitchPort(switch_id=switch, switch_name=self._names.get(switch, switch), port_id=port, untagged_vlan=vlan)
+            for (switch, port), vlan in sorted(self._vlans.items())
+        ]

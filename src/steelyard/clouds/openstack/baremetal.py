@@ -1,0 +1,280 @@
+"""Ironic (Bare Metal API v1): nodes as records, their verbs, their ports."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from steelyard.clouds.openstack.network import link_of
+from steelyard.clouds.openstack.reading import Document
+from steelyard.clouds.openstack.session import BAREMETAL, Access, Rest, part
+from steelyard.clouds.ports import PowerAction, ProvisionVerb
+from steelyard.errors import Invalid, UpstreamError
+from steelyard.nouns import Inspection, Node, NodePort, NodePortSpec, NodeSpec, SwitchLink
+
+LEAST, MOST = (1, 88), (1, 115)
+"""Microversions: the least that has all we read (names of ports, 2023.2), and the newest that we know."""
+
+NODE_FIELDS = (
+    "uuid", "name", "driver", "provision_state", "target_provision_state", "power_state", "maintenance",
+    "maintenance_reason", "last_error", "resource_class", "traits", "instance_uuid", "driver_info", "owner", "lessee",
+    "retired", "protected", "provision_updated_at", "properties", "extra",
+)  # fmt: skip
+PORT_FIELDS = ("uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name")
+BMC_ADDRESSES = ("redfish_address", "ipmi_address", "drac_address", "ilo_address", "irmc_address")
+POWER_TARGETS: dict[PowerAction, str] = {
+    "on": "power on", "off": "power off", "soft off": "soft power off", "reboot": "rebooting"
+}  # fmt: skip
+POINTER = re.compile(r"(/[\w-]+)+\Z")
+"""The paths that Ironic takes in a patch."""
+POWER_STATES = {"power on": "on", "power off": "off"}
+
+
+class Agreement:
+    """The microversion spoken with one Ironic: the newest that both sides know, found out at the first call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version: str | None = None
+
+    def version(self, access: Access) -> str:
+        """Raises `UpstreamError` with code `cloud_too_old` below `LEAST`."""
+        with self._lock:
+            if self._version is None:
+                self._version = agree(Rest(access, BAREMETAL).call("GET", "").headers)
+            return self._version
+
+
+class IronicRest:
+    """Ironic's API with one set of credentials."""
+
+    def __init__(self, access: Access, agreement: Agreement):
+        self._access = access
+        self._agreement = agreement
+
+    @property
+    def rest(self) -> Rest:
+        return Rest(self._access, BAREMETAL, microversion=self._agreement.version(self._access))
+
+
+def agree(headers: Mapping[str, str]) -> str:
+    """The microversion to speak with a service that answers with these headers."""
+    newest = headers.get("x-openstack-ironic-api-maximum-version", "")
+    major, _, minor = newest.partition(".")
+    if not (major.isdecimal() and minor.isdecimal() and len(newest) < 16):
+        raise UpstreamError(f"{BAREMETAL.title} does not say which API versions it has")
+    agreed = min(MOST, (int(major), int(minor)))
+    if agreed < LEAST:
+        raise UpstreamError(
+            f"{BAREMETAL.title} offers API version {newest} at most; {LEAST[0]}.{LEAST[1]} is needed",
+            code="cloud_too_old",
+        )
+    return f"{agreed[0]}.{agreed[1]}"
+
+
+class OpenstackNodes:
+    """Nodes as records."""
+
+    def __init__(self, ironic: IronicRest):
+        self._ironic = ironic
+
+    def all(self) -> list[Node]:
+        params = {"fields": ",".join(NODE_FIELDS)}
+        found = self._ironic.rest.pages("nodes", "nodes", what="a node", id="uuid", params=params)
+        return [node_of(node) for node in found]
+
+    def get(self, node_id: str) -> Node:
+        return node_of(self._get(node_id, NODE_FIELDS))
+
+    def create(self, spec: NodeSpec) -> Node:
+        body: dict[str, Any] = {
+            "name": spec.name, "driver": spec.driver, "driver_info": dict(spec.driver_info),
+            "properties": dict(spec.properties), "extra": dict(spec.extra),
+            **{f"{interface}_interface": name for interface, name in spec.interfaces.items()},
+        }  # fmt: skip
+        if spec.resource_class:
+            body["resource_class"] = spec.resource_class
+        return node_of(self._ironic.rest.post("nodes", body, what="a node"))
+
+    def update(self, node_id: str, changes: Mapping[str, Any]) -> Node:
+        present: Mapping[str, Any] = {}
+        if any(value is None for value in changes.values()):
+            # A JSON patch may not remove what is not there; only a look tells.
+            heads = {"uuid", *(path.strip("/").split("/")[0] for path, value in changes.items() if value is None)}
+            present = self._get(node_id, sorted(heads)).data
+        patch = patch_of(changes, present)
+        if not patch:
+            return self.get(node_id)
+        return node_of(self._ironic.rest.patch(f"nodes/{part(node_id)}", patch, what="a node"))
+
+    def set_traits(self, node_id: str, traits: frozenset[str]) -> None:
+        self._ironic.rest.call("PUT", f"nodes/{part(node_id)}/traits", body={"traits": sorted(traits)})
+
+    def inspection(self, node_id: str) -> Inspection:
+        found = self._ironic.rest.get(f"nodes/{part(node_id)}/inventory", what="an inventory")
+        return Inspection(inventory=found.mapping("inventory"), plugin_data=found.mapping("plugin_data"))
+
+    def set_maintenance(self, node_id: str, reason: str | None) -> None:
+        path = f"nodes/{part(node_id)}/maintenance"
+        if reason is None:
+            self._ironic.rest.call("DELETE", path)
+        else:
+            self._ironic.rest.call("PUT", path, body={"reason": reason})
+
+    def delete(self, node_id: str) -> None:
+        self._ironic.rest.delete(f"nodes/{part(node_id)}")
+
+    def _get(self, node_id: str, fields: Sequence[str]) -> Document:
+        return self._ironic.rest.get(f"nodes/{part(node_id)}", params={"fields": ",".join(fields)}, what="a node")
+
+
+class OpenstackProvisioning:
+    """Verbs: Ironic accepts with 202 and works on by itself."""
+
+    def __init__(self, ironic: IronicRest):
+        self._ironic = ironic
+
+    def request(self, node_id: str, verb: ProvisionVerb, *, steps: Sequence[Mapping[str, Any]] = ()) -> None:
+        body: dict[str, Any] = {"target": verb}
+        if verb == "clean":
+            if not steps:
+                raise Invalid("a manual clean needs its steps")
+            body["clean_steps"] = [dict(step) for step in steps]
+        self._ironic.rest.call("PUT", f"nodes/{part(node_id)}/states/provision", body=body)
+
+    def power(self, node_id: str, action: PowerAction) -> None:
+        if action not in POWER_TARGETS:
+            raise Invalid(f"{action!r} is not one of {', '.join(POWER_TARGETS)}")
+        body = {"target": POWER_TARGETS[action]}
+        self._ironic.rest.call("PUT", f"nodes/{part(node_id)}/states/power", body=body)
+
+
+class OpenstackNodePorts:
+    """The NICs of all nodes."""
+
+    def __init__(self, ironic: IronicRest):
+        self._ironic = ironic
+
+    def all(self) -> list[NodePort]:
+        params = {"fields": ",".join(PORT_FIELDS)}
+        found = self._ironic.rest.pages("ports", "ports", what="a node port", id="uuid", params=params)
+        return [node_port_of(port) for port in found]
+
+    def create(self, spec: NodePortSpec) -> NodePort:
+        body: dict[str, Any] = {"node_uuid": spec.node_id, "address": spec.mac, "pxe_enabled": spec.pxe_enabled}
+        if spec.physical_network:
+            body["physical_network"] = spec.physical_network
+        if spec.link:
+            body["local_link_connection"] = connection_of(spec.link)
+        return node_port_of(self._ironic.rest.post("ports", body, what="a node port"))
+
+    def update(self, port_id: str, changes: Mapping[str, Any]) -> NodePort:
+        wire = {p: connection_of(v) if isinstance(v, SwitchLink) else v for p, v in changes.items()}
+        if "/local_link_connection" in wire and wire["/local_link_connection"] is None:
+            wire["/local_link_connection"] = {}  # Ironic has no port without one, only an empty one
+        path = f"ports/{part(port_id)}"
+        present: Mapping[str, Any] = {}
+        if not wire or None in wire.values():
+            present = self._ironic.rest.get(path, what="a node port").data
+        patch = patch_of(wire, present)
+        if not patch:
+            return node_port_of(Document(present, service=BAREMETAL.title, what="a node port"))
+        return node_port_of(self._ironic.rest.patch(path, patch, what="a node port"))
+
+    def delete(self, port_id: str) -> None:
+        self._ironic.rest.delete(f"ports/{part(port_id)}")
+
+
+def patch_of(changes: Mapping[str, Any], present: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The changes as a JSON patch (RFC 6902); removing what `present` does not have is left out."""
+    patch: list[dict[str, Any]] = []
+    for path, value in changes.items():
+        if not POINTER.match(path):
+            raise Invalid(f"{path[:80]!r} is not a JSON pointer to a field")
+        if value is not None:
+            patch.append({"op": "add", "path": path, "value": value})
+        elif _has(present, path):
+            patch.append({"op": "remove", "path": path})
+    return patch
+
+
+def _has(document: Any, path: str) -> bool:
+    for name in path[1:].split("/"):
+        if not isinstance(document, Mapping) or name not in document:
+            return False
+        document = document[name]
+    return document is not None
+
+
+def connection_of(link: SwitchLink) -> dict[str, str]:
+    """A cable's other end as Ironic keeps it."""
+    return {
+        "switch_id": link.switch_id, "port_id": link.port_id,
+        **({"switch_info": link.switch_name} if link.switch_name else {}),
+    }  # fmt: skip
+
+
+def node_of(found: Document) -> Node:
+    """A node as the API has it. Of its driver_info only the BMC's address is taken."""
+    power = found.maybe_text("power_state")
+    return Node(
+        id=found.text("uuid"),
+        name=found.maybe_text("name"),
+        driver=found.text("driver"),
+        provision_state=found.maybe_text("provision_state") or "available",
+        target_provision_state=found.maybe_text("target_provision_state"),
+        power_state=POWER_STATES.get(power) if power else None,
+        maintenance=found.flag("maintenance"),
+        maintenance_reason=_unless_redacted(found.maybe_text("maintenance_reason")),
+        last_error=_unless_redacted(found.maybe_text("last_error")),
+        resource_class=found.maybe_text("resource_class"),
+        traits=frozenset(found.texts("traits")),
+        instance_id=found.maybe_text("instance_uuid"),
+        bmc_address=bmc_address(found.mapping("driver_info")),
+        owner=found.maybe_text("owner"),
+        lessee=found.maybe_text("lessee"),
+        retired=found.flag("retired"),
+        protected=found.flag("protected"),
+        provision_updated_at=found.moment("provision_updated_at"),
+        created_at=found.moment("created_at"),
+        properties=found.mapping("properties"),
+        extra=found.mapping("extra"),
+    )
+
+
+def _unless_redacted(text: str | None) -> str | None:
+    """Ironic puts "** Value Redacted - …" where a lessee may not read; that is no value."""
+    return None if text is not None and text.startswith("** ") and "Redacted" in text else text
+
+
+def bmc_address(driver_info: Mapping[str, Any]) -> str | None:
+    """The BMC's address, without the credentials that somebody may have put into the URL."""
+    for key in BMC_ADDRESSES:
+        found = driver_info.get(key)
+        if isinstance(found, str) and found:
+            if "@" not in found:
+                return found
+            try:
+                parts = urlsplit(found)
+                bare = parts.netloc.rpartition("@")[2]
+                return urlunsplit((parts.scheme, bare, parts.path, "", "")) if bare else None
+            except ValueError:
+                return None
+    return None
+
+
+def node_port_of(found: Document) -> NodePort:
+    """A node's port as the API has it."""
+    connection = Document(found.mapping("local_link_connection"), service=found.service, what="a link")
+    return NodePort(
+        id=found.text("uuid"),
+        node_id=found.text("node_uuid"),
+        mac=found.text("address").lower(),
+        pxe_enabled=found.flag("pxe_enabled", default=True),
+        physical_network=found.maybe_text("physical_network"),
+        link=link_of(connection),
+        name=found.maybe_text("name"),
+    )

@@ -1,0 +1,33 @@
+"""Fixtures of the contract suites: every suite runs on the fake, and on real services where a home is at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .stages import Stage, Tenants, fake_stage, real_stage
+
+
+@pytest.fixture(scope="session")
+def real_cloud(request: pytest.FixtureRequest) -> Iterator[Tenants]:
+    """Tenants in a running embedded cloud: that of STEELYARD_TEST_HOME, else the one that the session starts."""
+    named = os.environ.get("STEELYARD_TEST_HOME")
+    home = Path(named) if named else Path(request.getfixturevalue("embedded_home"))
+    tenants = Tenants(home)
+    try:
+        yield tenants
+    finally:
+        tenants.remove()
+
+
+@pytest.fixture(params=["fake", pytest.param("embedded", marks=pytest.mark.embedded)])
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    if request.param == "fake":
+        with fake_stage() as stage:
+            yield stage
+    else:
+        with real_stage(request.getfixturevalue("real_cloud")) as stage:
+            yield stage

@@ -1,0 +1,130 @@
+"""The contracts of `Networks` and `Attachments`."""
+
+from __future__ import annotations
+
+import pytest
+
+from steelyard.clouds.ports import Attachments, Networks
+from steelyard.errors import Forbidden, Invalid, NotFound
+from steelyard.nouns import Network, SubnetSpec
+
+from .stages import Stage
+
+
+def add(stage: Stage) -> Network:
+    network = stage.tenant.networks.create(stage.name("network"))
+    stage.after.callback(stage.own.networks.delete, network.id)
+    return network
+
+
+def test_a_tenants_network_is_private_and_has_a_segment(stage: Stage) -> None:
+    assert isinstance(stage.tenant.networks, Networks)
+    network = add(stage)
+    assert network.project_id == stage.project_id
+    assert not network.shared
+    assert network.segmentation_id is None, "a tenant does not see VLAN ids"
+    seen = {found.id: found for found in stage.own.networks.all()}[network.id]
+    assert seen.network_type == "vlan"
+    assert seen.segmentation_id
+    assert network.id in {found.id for found in stage.tenant.networks.all()}
+    assert network.id not in {found.id for found in stage.other.networks.all()}
+
+
+def test_two_networks_have_two_segments(stage: Stage) -> None:
+    first, second = add(stage), add(stage)
+    seen = {found.id: found.segmentation_id for found in stage.own.networks.all()}
+    assert seen[first.id] != seen[second.id]
+
+
+def test_tenants_do_not_see_the_administrators_networks(stage: Stage) -> None:
+    names = {found.name for found in stage.own.networks.all()}
+    assert {"provisioning", "cleaning", "inspection"} <= names
+    visible = {found.name for found in stage.tenant.networks.all()}
+    assert not visible & {"provisioning", "cleaning", "inspection", "quarantine", "rescue"}
+    assert {s.network_id for s in stage.tenant.networks.subnets()} <= {n.id for n in stage.tenant.networks.all()}
+
+
+def test_an_administrator_makes_a_network_for_a_tenant(stage: Stage) -> None:
+    network = stage.own.networks.create(stage.name("network"), project_id=stage.project_id)
+    stage.after.callback(stage.own.networks.delete, network.id)
+    assert network.project_id == stage.project_id
+    assert network.id in {found.id for found in stage.tenant.networks.all()}
+
+
+def test_tenants_make_networks_only_for_themselves(stage: Stage) -> None:
+    with pytest.raises(Forbidden):
+        stage.tenant.networks.create(stage.name("network"), project_id=stage.other_project_id)
+    with pytest.raises(Forbidden):
+        stage.reader.networks.create(stage.name("network"))
+
+
+def test_a_subnet_has_a_gateway_and_a_pool(stage: Stage) -> None:
+    network = add(stage)
+    subnet = stage.tenant.networks.create_subnet(SubnetSpec("blue", network.id, "10.77.0.0/24"))
+    assert subnet.network_id == network.id
+    assert subnet.cidr == "10.77.0.0/24"
+    assert subnet.gateway == "10.77.0.1"
+    assert subnet.pools == (("10.77.0.2", "10.77.0.254"),)
+    assert subnet.dhcp
+    assert subnet in stage.tenant.networks.subnets()
+    assert {n.id: n.subnet_ids for n in stage.tenant.networks.all()}[network.id] == (subnet.id,)
+    assert subnet.id not in {found.id for found in stage.other.networks.subnets()}
+
+
+def test_a_subnet_is_made_as_asked(stage: Stage) -> None:
+    network = add(stage)
+    spec = SubnetSpec(
+        "asked", network.id, "10.78.0.0/24", gateway="10.78.0.254", dhcp=False,
+        pools=(("10.78.0.10", "10.78.0.20"),), dns_servers=("192.0.2.53",),
+    )  # fmt: skip
+    subnet = stage.tenant.networks.create_subnet(spec)
+    assert (subnet.gateway, subnet.dhcp, subnet.pools) == ("10.78.0.254", False, (("10.78.0.10", "10.78.0.20"),))
+    assert subnet.dns_servers == ("192.0.2.53",)
+
+
+@pytest.mark.parametrize("cidr", ["nonsense", "10.0.0.0/33", "10.79.0.1/24", "10.79.0.0/24 ", ""])
+def test_what_is_no_subnet_is_refused(stage: Stage, cidr: str) -> None:
+    network = add(stage)
+    with pytest.raises(Invalid):
+        stage.tenant.networks.create_subnet(SubnetSpec("bad", network.id, cidr))
+
+
+def test_subnets_of_a_network_do_not_overlap(stage: Stage) -> None:
+    network = add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("one", network.id, "10.80.0.0/24"))
+    with pytest.raises(Invalid):
+        stage.tenant.networks.create_subnet(SubnetSpec("two", network.id, "10.80.0.128/25"))
+
+
+def test_a_subnet_needs_a_network_that_one_sees(stage: Stage) -> None:
+    network = add(stage)
+    with pytest.raises(NotFound):
+        stage.other.networks.create_subnet(SubnetSpec("mine", network.id, "10.81.0.0/24"))
+
+
+def test_nobody_deletes_what_is_not_his(stage: Stage) -> None:
+    network = add(stage)
+    subnet = stage.tenant.networks.create_subnet(SubnetSpec("mine", network.id, "10.82.0.0/24"))
+    stage.other.networks.delete_subnet(subnet.id)
+    stage.other.networks.delete(network.id)
+    assert subnet in stage.tenant.networks.subnets()
+
+
+def test_deleting_twice_is_fine(stage: Stage) -> None:
+    network = add(stage)
+    subnet = stage.tenant.networks.create_subnet(SubnetSpec("gone", network.id, "10.83.0.0/24"))
+    stage.tenant.networks.delete_subnet(subnet.id)
+    stage.tenant.networks.delete_subnet(subnet.id)
+    stage.tenant.networks.delete(network.id)
+    stage.tenant.networks.delete(network.id)
+    assert network.id not in {found.id for found in stage.own.networks.all()}
+
+
+def test_an_empty_network_has_no_attachments(stage: Stage) -> None:
+    assert isinstance(stage.own.attachments, Attachments)
+    network = add(stage)
+    assert stage.own.attachments.all(network_ids=[network.id]) == []
+    assert stage.own.attachments.all(network_ids=[]) == []
+    with pytest.raises(NotFound):
+        stage.own.attachments.get("00000000-0000-4000-8000-000000000000")
+    stage.own.attachments.delete("00000000-0000-4000-8000-000000000000")
