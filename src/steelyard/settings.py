@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +35,17 @@ class Settings(BaseSettings):
     port: int = 8990
     database: str | None = None
     """SQLAlchemy URL of Steelyard's own database. Unset: SQLite under `<home>/steelyard/`."""
+    replica: str = "steelyard"
+    """Name of this server among those that share a database; the same again after a restart, so that it takes up
+    the operations that it left."""
+    operations_at_a_time: int = 50
+    """How many operations this server works on; the others wait as pending."""
+    secret_keys: Path | None = None
+    """File with the keys that stored secrets are encrypted with, one a line, the newest first. Unset:
+    `<home>/secrets/steelyard_keys`; made when it is missing. Keep a backup apart from the database's."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: JSON lines, or lines for people when standard error is a terminal."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_body_bytes: int = 1 << 20
     """Largest JSON body; larger ones are answered 413 before they are read."""
     max_image_bytes: int = 64 << 30
@@ -61,6 +73,15 @@ class Settings(BaseSettings):
     def steelyard_database(self) -> str:
         """The database's SQLAlchemy URL, with the default worked out."""
         return self.database or f"sqlite:///{self.home / 'steelyard' / 'steelyard.sqlite'}"
+
+    def resolved_secret_keys(self) -> Path:
+        """The key file, with the default worked out."""
+        return self.secret_keys or self.home / "secrets" / "steelyard_keys"
+
+    def readable_bmc_ca(self) -> Path | None:
+        """The BMCs' CA file if this machine has it too: then a sweep verifies before it sends any credential."""
+        path = Path(self.bmc_verify_ca) if self.bmc_verify_ca else None
+        return path if path is not None and path.is_file() else None
 
     def resolved_clouds_file(self) -> Path | None:
         """The clouds.yaml to read, or None to let openstacksdk look in its usual places."""

@@ -1,0 +1,204 @@
+"""The REST client: JSON in, JSON out, problems as `ApiError`.
+
+    client = connect()
+    for node in client.list_all("/v1/nodes", {"state": "available"}):
+        print(node["name"])
+
+What it returns is what the API documents (`/openapi.json`); the types below say how it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from steelyard.client.errors import ApiError, ClientError, ServerUnreachable
+from steelyard.client.session import Choices, Session, chosen
+
+if TYPE_CHECKING:
+    import httpx
+
+Json: TypeAlias = dict[str, Any]
+Params: TypeAlias = Mapping[str, str | int | float | bool | list[str] | None]
+
+PAGE = 1000
+UPLOAD_CHUNK = 1 << 20
+
+
+def connect() -> Client:
+    """A client by the global options of this run."""
+    return Client(Session(chosen.get()), timeout=chosen.get().timeout)
+
+
+class Client:
+    """One connection to Steelyard, as one user.
+
+    Raises `ApiError` for every problem the server answers with, `ServerUnreachable` when it does not answer, and what
+    `Session` raises. A token that has expired is replaced once, unnoticed.
+    """
+
+    def __init__(
+        self, session: Session, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._session = session
+        self._timeout = timeout
+        self._transport = transport
+        self._http_known: httpx.Client | None = None
+
+    @classmethod
+    def from_environment(cls, cloud: str | None = None) -> Client:
+        """A client for an entry of clouds.yaml, or for what the environment says."""
+        return cls(Session(Choices(cloud=cloud)))
+
+    def get(self, path: str, params: Params | None = None) -> Json:
+        return self._request("GET", path, params=params)
+
+    def post(
+        self, path: str, json: Mapping[str, Any] | None = None, *, params: Params | None = None, key: str | None = None
+    ) -> Json:
+        """`key`: the idempotency key; with it, asking twice does the work once."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
+
+    def put(self, path: str, json: Mapping[str, Any]) -> Json:
+        return self._request("PUT", path, json=dict(json))
+
+    def delete(self, path: str, params: Params | None = None) -> Json:
+        return self._request("DELETE", path, params=params)
+
+    def upload(self, path: str, file: BinaryIO, *, params: Params | None = None, size: int | None = None) -> Json:
+        """Send a file as the body of a POST. `size` in bytes, if it is known. Takes as long as it takes."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if size is not None:
+            headers["Content-Length"] = str(size)
+        return self._request("POST", path, params=params, headers=headers, file=file)
+
+    def list_all(
+        self, path: str, params: Params | None = None, *, limit: int | None = None, marker: str | None = None
+    ) -> list[Json]:
+        """All rows of a list, or the first `limit` after `marker`, over as many pages as it takes."""
+        rows: list[Json] = []
+        query: dict[str, Any] = {**(params or {}), "marker": marker}
+        while True:
+            wanted = PAGE if limit is None else min(PAGE, limit - len(rows))
+            answer = self.get(path, {**query, "limit": wanted})
+            page = next((value for value in answer.values() if isinstance(value, list)), [])
+            rows += page
+            following = answer.get("next")
+            if not following or not page or (limit is not None and len(rows) >= limit):
+                return rows
+            # Only the query is taken: behind a proxy, the path that the server knows may not be ours.
+            query = dict(parse_qsl(urlsplit(str(following)).query))
+
+    def find(self, path: str, reference: str) -> str:
+        """The id of the row with this id or name. Raises `ApiError` 404 `not_found`, or 409 `ambiguous`."""
+        rows = self.list_all(path)
+        if any(row.get("id") == reference for row in rows):
+            return reference
+        named = [str(row["id"]) for row in rows if row.get("name") == reference]
+        noun = path.rstrip("/").rpartition("/")[2].removesuffix("s")
+        if not named:
+            raise ApiError(404, "not_found", f"There is no {noun} '{reference}'.", next=f"steelyard {noun} list")
+        if len(named) > 1:
+            raise ApiError(
+                409,
+                "ambiguous",
+                f"{len(named)} {noun}s have the name '{reference}': {', '.join(named)}.",
+                next="use the id",
+            )
+        return named[0]
+
+    @staticmethod
+    def path(base: str, *parts: str) -> str:
+        """A path with parts that were given by people, quoted."""
+        return "/".join([base.rstrip("/"), *(quote(part, safe="") for part in parts)])
+
+    def close(self) -> None:
+        if self._http_known is not None:
+            self._http_known.close()
+
+    @property
+    def _http(self) -> httpx.Client:
+        if self._http_known is None:
+            import httpx
+
+            self._http_known = httpx.Client(
+                base_url=self._session.url(),
+                verify=self._session.verify() if self._transport is None else False,
+                timeout=httpx.Timeout(self._timeout, connect=10.0),
+                transport=self._transport,
+                follow_redirects=False,  # a redirect would carry the token to wherever it says
+                headers={"User-Agent": "steelyard-client", "Accept": "application/json"},
+            )
+        return self._http_known
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        json: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        file: BinaryIO | None = None,
+    ) -> Json:
+        import httpx
+
+        options: dict[str, Any] = {"params": _present(params)}
+        if json is not None:
+            options["json"] = json
+        if file is not None:
+            options["timeout"] = httpx.Timeout(None, connect=10.0)
+        begin = file.tell() if file is not None and file.seekable() else None
+        for last_try in (False, True):
+            token = self._session.token(fresh=last_try)
+            if file is not None:
+                options["content"] = iter(lambda: file.read(UPLOAD_CHUNK), b"")
+            try:
+                answer = self._http.request(method, path, headers={**(headers or {}), "X-Auth-Token": token}, **options)
+            except httpx.TimeoutException:
+                raise ServerUnreachable(
+                    f"Steelyard did not answer within {self._timeout:g} s.", next="steelyard status"
+                ) from None
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                raise ServerUnreachable(
+                    f"Steelyard cannot be reached at {self._session.url()}: {error}", next="steelyard status"
+                ) from None
+            again = answer.status_code == 401 and not last_try and (file is None or begin is not None)
+            if not again:
+                return _read(answer)
+            if file is not None and begin is not None:
+                file.seek(begin)
+        raise AssertionError("unreachable")
+
+
+def _present(params: Params | None) -> dict[str, Any]:
+    return {key: value for key, value in (params or {}).items() if value is not None}
+
+
+def _read(answer: httpx.Response) -> Json:
+    request_id = answer.headers.get("X-Request-Id")
+    if answer.status_code == 204 or (answer.is_success and not answer.content):
+        return {}
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if answer.is_success and isinstance(body, dict):
+        return body
+    if answer.is_success or answer.is_redirect:
+        raise ClientError(
+            f"What answers at {answer.url.host}:{answer.url.port} is not Steelyard (status {answer.status_code}).",
+            next="check STEELYARD_URL, or the endpoint in the catalogue",
+            request_id=request_id,
+        )
+    if not isinstance(body, dict):
+        body = {}
+    raise ApiError(
+        answer.status_code,
+        str(body.get("code") or "http_error"),
+        str(body.get("detail") or f"The server answered {answer.status_code} {answer.reason_phrase}."),
+        next=body.get("next"),
+        request_id=body.get("request_id") or request_id,
+    )

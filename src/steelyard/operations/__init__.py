@@ -1,0 +1,1 @@
+"""Durable operations: work that somebody asked for, with an id, steps and an end."""

@@ -1,0 +1,157 @@
+"""Where operations are written down. Implementations: `store.operations` (database), `operations.fake` (memory)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from steelyard.errors import Conflict, Invalid, Refused
+from steelyard.nouns import Actor
+from steelyard.operations.model import Operation, OperationError, OperationKind, Phase
+
+MAX_PARAMS_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NewOperation:
+    """What is recorded when an operation is asked for."""
+
+    id: str
+    kind: str
+    params: Mapping[str, Any]
+    actor: Actor
+    reason: str | None
+    key: str | None
+    subject: str | None
+    exclusive: bool
+    request_id: str | None
+    step_names: Sequence[str]
+    created_at: datetime
+
+
+class Journal(Protocol):
+    """The record of operations; every method is one unit of work."""
+
+    def create(self, new: NewOperation) -> tuple[Operation, bool]:
+        """Record it, and say whether it is new: False for the earlier one that had the same idempotency key.
+
+        Raises `Conflict` (`key_reused`) and `Refused` (`operation_running`) as `Operations.start` says.
+        """
+
+    def get(self, operation_id: str) -> Operation:
+        """Raises `NotFound`."""
+
+    def all(
+        self,
+        *,
+        project_id: str | None = None,
+        subject: str | None = None,
+        phase: Phase | None = None,
+        kind: str | None = None,
+        limit: int = 100,
+        marker: str | None = None,
+    ) -> list[Operation]: ...
+
+    def unfinished(self) -> list[str]:
+        """Ids of all that have not ended, the oldest first."""
+
+    def step_begins(self, operation_id: str, position: int, name: str, at: datetime, deadline_at: datetime) -> None:
+        """The step, and with it the operation, is running. A position that is not known yet is added."""
+
+    def step_waits(self, operation_id: str, position: int, attempts: int, waiting_for: str) -> None: ...
+
+    def step_ends(
+        self,
+        operation_id: str,
+        position: int,
+        phase: Phase,
+        at: datetime,
+        *,
+        attempts: int,
+        result: Mapping[str, Any] | None = None,
+        error: OperationError | None = None,
+        waiting_for: str | None = None,
+    ) -> None:
+        """The step has ended; `result` is merged into the operation's."""
+
+    def finish(self, operation_id: str, phase: Phase, at: datetime, error: OperationError | None) -> None:
+        """The operation has ended. Nothing happens if it had ended before."""
+
+    def request_cancel(self, operation_id: str, reason: str | None) -> Operation:
+        """Raises `NotFound`, or `Conflict` (`operation_ended`)."""
+
+
+def plain_json(value: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """A copy that is JSON and nothing else, so that what a step sees after a restart is what it saw before.
+
+    Raises `Invalid` for what JSON cannot hold, or more than 1 MiB of it.
+    """
+    try:
+        text = json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Invalid(f"The {what} of an operation must be JSON: {error}.") from error
+    if len(text) > MAX_PARAMS_BYTES:
+        raise Invalid(f"The {what} of an operation may have {MAX_PARAMS_BYTES} bytes; these have {len(text)}.")
+    copy: dict[str, Any] = json.loads(text)
+    return copy
+
+
+def new_operation(
+    kind: OperationKind,
+    params: Mapping[str, Any],
+    actor: Actor,
+    reason: str | None,
+    key: str | None,
+    subject: str | None,
+    request_id: str | None,
+    now: datetime,
+) -> NewOperation:
+    """What `Operations.start` records. Raises `Invalid` for params that are not JSON."""
+    return NewOperation(
+        id=str(uuid.uuid4()),
+        kind=kind.name,
+        params=plain_json(params, "params"),
+        actor=actor,
+        reason=reason,
+        key=key,
+        subject=subject,
+        exclusive=kind.exclusive,
+        request_id=request_id,
+        step_names=[step.name for step in kind.steps],
+        created_at=now,
+    )
+
+
+def reused(known: Operation, new: NewOperation) -> Operation:
+    """The operation that a repeated request gets. Raises `Conflict` when it is not the same request."""
+    if dict(known.params) != dict(new.params) or known.subject != new.subject:
+        raise Conflict(
+            f"The idempotency key was used before, for another request (operation {known.id}).",
+            code="key_reused",
+            next="send another Idempotency-Key",
+        )
+    return known
+
+
+def running(subject: str, holder: str) -> Refused:
+    return Refused(
+        f"Operation {holder} on {subject} has not ended.",
+        code="operation_running",
+        next=f"steelyard operation wait {holder}",
+    )
+
+
+def ended(operation: Operation) -> Conflict:
+    return Conflict(
+        f"Operation {operation.id} has {operation.phase} already.",
+        code="operation_ended",
+        next=f"steelyard operation show {operation.id}",
+    )
+
+
+def unknown_marker() -> Invalid:
+    return Invalid("The marker names no operation.", code="unknown_marker", next="ask again without marker")

@@ -1,0 +1,222 @@
+"""What an operation is: kinds and steps as rooms declare them, records as people see them. Pure; no I/O.
+
+A room declares an `OperationKind` with its `Step`s in `work.py`. The engine behind `Operations` makes it durable:
+steps that are done are never run again, a step that was interrupted (also by SIGKILL) is run again from its
+beginning. Hence the one rule for a step: **running it twice does no harm**. A step that waits does not sleep; it
+looks, says `Retry(after, waiting_for)`, and is called again until it says `Done` or `Failed` or its deadline passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from steelyard.nouns import Actor
+
+
+class Phase(StrEnum):
+    """How far an operation, or one of its steps, is."""
+
+    PENDING = "pending"
+    """Recorded, not started."""
+    RUNNING = "running"
+    """Started; also while it waits."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Ended by a step that could not be done; `error` says why and what to do next."""
+    CANCELLED = "cancelled"
+    """Ended because somebody asked for it; a step is never interrupted in its middle for that."""
+
+    @property
+    def ended(self) -> bool:
+        return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step is done. `result` (JSON, no secrets) is kept: later steps see it, and the operation shows it."""
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not yet. Call me again after so many seconds; meanwhile the operation shows what it waits for."""
+
+    after: float
+    waiting_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It cannot be done. The operation ends here; no secret in any of the fields."""
+
+    reason: str
+    next: str | None = None
+    """The next safe command."""
+    code: str = "failed"
+
+
+Outcome = Done | Retry | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step may know."""
+
+    operation_id: str
+    kind: str
+    step: str
+    params: Mapping[str, Any]
+    """As given to `Operations.start`."""
+    results: Mapping[str, Any]
+    """The merged results of all steps done so far (later ones win)."""
+    actor: Actor
+    reason: str | None
+    attempt: int
+    """1 for the first call of this step since the server started, counted up by each Retry."""
+    request_id: str | None = None
+    error: OperationError | None = None
+    """In `on_failure`: why the operation failed. None elsewhere."""
+
+
+StepFunction = Callable[[StepContext], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a kind.
+
+    `do` raises nothing but `steelyard.errors`: `Unavailable` (but not `DeadlineExceeded`) is taken for a passing
+    trouble and retried with growing pauses (1 s to 15 s) until the deadline; every other error ends the operation
+    with the error's detail, code and next. An exception of another type ends it too, as an internal error.
+    """
+
+    name: str
+    """Short words for people, unique in the kind: `wait until clean`."""
+    do: StepFunction
+    deadline: float = 60.0
+    """Seconds that the step may take, all its attempts together. Starts again when the server was restarted."""
+    next: str | None = None
+    """The next safe command when the deadline passes. May use `{operation_id}` and `{<param>}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationKind:
+    """A kind of operation.
+
+    The names of the kind and of its steps are part of what is stored: an operation that was started by an older
+    release is resumed by name at the first step that is not done.
+    """
+
+    name: str
+    """`room.verb`: `nodes.onboard`."""
+    steps: Sequence[Step]
+    on_failure: StepFunction | None = None
+    """Compensation: called after a failed or cancelled operation, with `ctx.error`; idempotent like a step. What it
+    raises or returns as `Failed` is recorded beside the first error and does not hide it."""
+    failure_deadline: float = 60.0
+    exclusive: bool = True
+    """At most one unfinished operation of any exclusive kind per subject: the second is `Refused`."""
+    concurrency: int | None = None
+    """How many of this kind run at a time in one server; the others wait as pending. None: the server's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationError:
+    """Why it failed, and what to do."""
+
+    detail: str
+    code: str
+    next: str | None
+    step: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What is known of one step of one operation."""
+
+    name: str
+    phase: Phase
+    started_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    waiting_for: str | None
+    """What it waited for, last. Kept after the end, so that a step which timed out shows on what."""
+    deadline_at: datetime | None
+    error: OperationError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation as people see it. Times are UTC."""
+
+    id: str
+    kind: str
+    phase: Phase
+    subject: str | None
+    """What it is about, e.g. `node:<uuid>`; None when it is about many things."""
+    actor: Actor
+    reason: str | None
+    key: str | None
+    """Idempotency key given by the caller."""
+    request_id: str | None
+    params: Mapping[str, Any]
+    result: Mapping[str, Any]
+    error: OperationError | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    steps: tuple[StepRecord, ...]
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What the running step waits for; None when none waits."""
+        return next((s.waiting_for for s in self.steps if s.phase is Phase.RUNNING), None)
+
+
+class Operations(Protocol):
+    """The engine as rooms see it. Implementations: `operations.engine` (durable) and `operations.fake` (in memory)."""
+
+    def register(self, *kinds: OperationKind) -> None:
+        """Make kinds known; wiring calls it before anything is started. Raises `ValueError` for a name given twice."""
+
+    def start(
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        actor: Actor,
+        *,
+        reason: str | None = None,
+        key: str | None = None,
+        subject: str | None = None,
+        request_id: str | None = None,
+    ) -> Operation:
+        """Record the intent and begin. Returns at once.
+
+        `params` is JSON without secrets (put them in `store.secrets`, pass the id). With a `key`, a second call of
+        the same user, kind and params returns the first operation; with other params it raises `Conflict`
+        (`key_reused`). Raises `Refused` (`operation_running`) when the kind is exclusive and the subject is taken.
+        """
+
+    def get(self, operation_id: str) -> Operation:
+        """Raises `NotFound`."""
+
+    def all(
+        self,
+        *,
+        project_id: str | None = None,
+        subject: str | None = None,
+        phase: Phase | None = None,
+        kind: str | None = None,
+        limit: int = 100,
+        marker: str | None = None,
+    ) -> list[Operation]:
+        """The newest first; `marker` is the id of the last one seen. Raises `Invalid` for an unknown marker."""
+
+    def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
+        """Ask a running operation to end; it does between two attempts of a step. Raises `Conflict` after its end."""

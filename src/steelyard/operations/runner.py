@@ -1,0 +1,240 @@
+"""How operations are brought to their end: attempts, waiting, deadlines, errors; for the engine and the fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import ParamSpec, Protocol, TypeVar
+
+import structlog
+
+from steelyard.errors import DeadlineExceeded, SteelyardError, Unavailable
+from steelyard.operations.journal import Journal, plain_json
+from steelyard.operations.model import (
+    Done,
+    Failed,
+    Operation,
+    OperationError,
+    OperationKind,
+    Outcome,
+    Phase,
+    Retry,
+    Step,
+    StepContext,
+)
+
+log = structlog.get_logger("steelyard.operations")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 15.0
+SHORTEST_PAUSE = 0.05
+JOURNAL_PAUSE = 5.0
+WRITE_EVERY = 5.0
+"""Seconds between two records of an unchanged wait."""
+UNDO = "clean up after failure"
+CANCELLED = Failed("Cancelled.", code="cancelled")
+
+
+class Interrupted(BaseException):
+    """The server is going down: leave everything as it is, to be resumed.
+
+    Not an `Exception`, so that nothing on the way takes it for the end of the operation (DBOS records those).
+    """
+
+
+class Clock(Protocol):
+    """Time, as the runner needs it: the real one, or the fake's."""
+
+    def now(self) -> datetime: ...
+
+    def wait(self, operation_id: str, seconds: float) -> None:
+        """Return after so many seconds, or earlier when the operation is cancelled. Raises `Interrupted`."""
+
+
+class Runner:
+    """Runs operations step by step and writes down what happens."""
+
+    def __init__(self, journal: Journal, kinds: Mapping[str, OperationKind], clock: Clock) -> None:
+        self._journal = journal
+        self._kinds = kinds
+        self._clock = clock
+
+    def run(self, operation_id: str, *, remember: Callable[[str, Callable[[], bool]], bool]) -> None:
+        """Run all steps that are not done yet, then end the operation.
+
+        `remember(name, function)` calls the function and may remember its answer for the next run.
+        """
+        operation = self._keep(self._journal.get, operation_id)
+        names = [step.name for step in operation.steps if step.name != UNDO]
+        for position, name in enumerate(names):
+            if not remember(name, partial(self.run_step, operation_id, position, name)):
+                remember(UNDO, partial(self.undo, operation_id, len(names)))
+                break
+        remember("finish", partial(self.finish, operation_id))
+
+    def run_step(self, operation_id: str, position: int, name: str) -> bool:
+        """Bring one step to its end. True: go on with the next one."""
+        operation = self._keep(self._journal.get, operation_id)
+        if operation.phase.ended:
+            return False
+        record = operation.steps[position]
+        if record.phase.ended:  # it had ended, but the crash came before anybody else remembered that
+            return record.phase is Phase.SUCCEEDED
+        kind = self._kinds.get(operation.kind)
+        step = next((step for step in kind.steps if step.name == name), None) if kind else None
+        if step is None:
+            missing = Failed(f"This release has no step '{name}' of {operation.kind}.", code="unknown_step")
+            step = Step(name, lambda _: missing)
+        return self._attempts(operation, position, step)
+
+    def undo(self, operation_id: str, position: int) -> bool:
+        """Call the kind's compensation, if it has one. Always True."""
+        operation = self._keep(self._journal.get, operation_id)
+        kind = self._kinds.get(operation.kind)
+        if kind is None or kind.on_failure is None or operation.phase.ended:
+            return True
+        if len(operation.steps) > position and operation.steps[position].phase.ended:
+            return True
+        step = Step(UNDO, kind.on_failure, deadline=kind.failure_deadline)
+        self._attempts(operation, position, step, cause=_cause(operation))
+        return True
+
+    def finish(self, operation_id: str) -> bool:
+        """Write down how the operation ended. Always True."""
+        operation = self._keep(self._journal.get, operation_id)
+        phases = {step.phase for step in operation.steps if step.name != UNDO}
+        if phases <= {Phase.SUCCEEDED}:
+            phase = Phase.SUCCEEDED
+        else:
+            phase = Phase.CANCELLED if Phase.CANCELLED in phases else Phase.FAILED
+        self._keep(self._journal.finish, operation_id, phase, self._clock.now(), _cause(operation))
+        return True
+
+    def _attempts(
+        self, operation: Operation, position: int, step: Step, *, cause: OperationError | None = None
+    ) -> bool:
+        """Call the step until it ends, and write that down. True when it is done."""
+        start = self._clock.now()
+        deadline = start + timedelta(seconds=step.deadline)
+        self._keep(self._journal.step_begins, operation.id, position, step.name, start, deadline)
+        end = partial(self._end, operation.id, position)
+        attempt, pause, written = 0, FIRST_PAUSE, start
+        waiting: str | None = None
+        while True:
+            if cause is None and self._keep(self._journal.get, operation.id).cancel_requested:
+                return end(CANCELLED, attempt, waiting)
+            attempt += 1
+            outcome = _call(step, _context(operation, step, attempt, cause), pause)
+            if not isinstance(outcome, Retry):
+                return end(outcome, attempt, waiting, step=step.name)
+            now = self._clock.now()
+            if outcome.waiting_for != waiting or (now - written).total_seconds() >= WRITE_EVERY:
+                waiting, written = outcome.waiting_for, now
+                self._keep(self._journal.step_waits, operation.id, position, attempt, waiting)
+            left = (deadline - now).total_seconds()
+            if left <= 0:
+                late = f"'{step.name}' did not end within {step.deadline:g} s. It waited for: {waiting}."
+                failure = Failed(late, next=_next(step, operation), code=DeadlineExceeded.kind)
+                return end(failure, attempt, waiting, step=step.name)
+            pause = min(pause * 2, LONGEST_PAUSE)
+            self._clock.wait(operation.id, min(max(outcome.after, SHORTEST_PAUSE), left))
+
+    def _end(
+        self,
+        operation_id: str,
+        position: int,
+        outcome: Done | Failed,
+        attempts: int,
+        waiting: str | None,
+        *,
+        step: str | None = None,
+    ) -> bool:
+        phase = Phase.SUCCEEDED
+        error = None
+        result = None
+        if isinstance(outcome, Failed):
+            phase = Phase.CANCELLED if outcome is CANCELLED else Phase.FAILED
+            error = OperationError(detail=outcome.reason, code=outcome.code, next=outcome.next, step=step)
+        else:
+            result = outcome.result
+        self._keep(
+            self._journal.step_ends,
+            operation_id,
+            position,
+            phase,
+            self._clock.now(),
+            attempts=attempts,
+            result=result,
+            error=error,
+            waiting_for=waiting,
+        )
+        return error is None
+
+    def _keep(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Use the journal; while it cannot be used (disk full, database restarting) the operation holds its breath."""
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except Unavailable as error:
+                log.error("journal unavailable", internal=error.internal)
+                self._clock.wait("", JOURNAL_PAUSE)
+
+
+def _context(operation: Operation, step: Step, attempt: int, cause: OperationError | None) -> StepContext:
+    return StepContext(
+        operation_id=operation.id,
+        kind=operation.kind,
+        step=step.name,
+        params=operation.params,
+        results=operation.result,
+        actor=operation.actor,
+        reason=operation.reason,
+        attempt=attempt,
+        request_id=operation.request_id,
+        error=cause,
+    )
+
+
+def _call(step: Step, context: StepContext, pause: float) -> Outcome:
+    """One attempt; errors become outcomes."""
+    about = {"operation_id": context.operation_id, "kind": context.kind, "step": step.name}
+    try:
+        outcome: object = step.do(context)
+        if isinstance(outcome, Done):
+            return Done(plain_json(outcome.result, "result"))
+    except DeadlineExceeded as error:
+        return Failed(error.detail, next=error.next, code=error.code)
+    except Unavailable as error:
+        return Retry(pause, f"{error.detail} (trying again)")
+    except SteelyardError as error:
+        log.info("step failed", code=error.code, internal=error.internal, **about)
+        return Failed(error.detail, next=error.next, code=error.code)
+    except Exception as error:
+        log.exception("step broke", **about)
+        return Failed(
+            f"Internal error ({type(error).__name__}) in '{step.name}'; the server's log has the details.",
+            next=f"steelyard operation show {context.operation_id}",
+            code="internal",
+        )
+    if isinstance(outcome, Failed | Retry):
+        return outcome
+    return Failed(f"Internal error: '{step.name}' ended without an outcome.", code="internal")
+
+
+def _next(step: Step, operation: Operation) -> str:
+    words = {**operation.params, **operation.result, "operation_id": operation.id}
+    if step.next:
+        try:
+            return step.next.format(**words)
+        except (KeyError, IndexError, ValueError, AttributeError):
+            log.warning("a step's next names what is not known", step=step.name, kind=operation.kind)
+    return f"steelyard operation show {operation.id}"
+
+
+def _cause(operation: Operation) -> OperationError | None:
+    failures = (step.error for step in operation.steps if step.error is not None and step.name != UNDO)
+    return next(failures, None)

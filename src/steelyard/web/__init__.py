@@ -1,0 +1,1 @@
+"""The REST API's frame: application, authentication, problem+json, paging, limits."""
