@@ -1,0 +1,1 @@
+"""Images: a catalogue of what may be written to a server's disk, each checked before it is stored."""

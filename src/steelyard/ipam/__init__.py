@@ -1,0 +1,1 @@
+"""IPAM: one address plan for virtual machines and bare metal."""

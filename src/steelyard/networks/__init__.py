@@ -1,0 +1,1 @@
+"""Networks: tenants' own, and the operator's, which tenants neither see nor use."""
