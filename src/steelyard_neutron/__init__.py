@@ -1,0 +1,6 @@
+"""Loaded inside Neutron: the networking-generic-switch driver of Steelyard's simulated switches.
+
+Imports nothing of `steelyard`: it is installed by itself into the OpenStack services' environment.
+"""
+
+__version__ = "0.1.0"
