@@ -1,0 +1,1 @@
+"""Discovery and onboarding: finding servers by their BMCs, and making nodes of them."""

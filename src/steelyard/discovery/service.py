@@ -1,0 +1,296 @@
+"""Use cases of discovery: sweep for BMCs, keep the candidates, start making nodes of them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from steelyard.clouds.ports import Clouds
+from steelyard.discovery import targets as reading
+from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, is_class, recognise, refreshed, settled
+from steelyard.errors import Invalid, NotFound, Refused
+from steelyard.hardware.redfish.port import BmcProber, ProbeResult, SystemIdentity, Verdict
+from steelyard.naming import pick, shown
+from steelyard.nouns import Actor
+from steelyard.operations.model import Operation, Operations
+from steelyard.settings import Settings
+from steelyard.store import Store
+
+SWEEP = "discoveries.sweep"
+ONBOARD = "nodes.onboard"
+CHUNK = 2048
+"""Addresses asked between two signs of life of a sweep."""
+MAX_TROUBLES = 200
+"""Addresses with a trouble that a sweep's result names one by one; the rest is counted."""
+MAX_ONBOARD = 1000
+
+FEW = 16
+"""A sweep of no more addresses than this names also those where nobody answers: they were meant one by one."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one running sweep is. Lost with the process, as the sweep then starts again."""
+
+    done: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    troubles: list[dict[str, Any]] = field(default_factory=list)
+
+
+class DiscoveryService:
+    """Finding servers and knowing them."""
+
+    def __init__(self, *, clouds: Clouds, store: Store, operations: Operations, prober: BmcProber, settings: Settings):
+        self.clouds = clouds
+        self.store = store
+        self.settings = settings
+        self._operations = operations
+        self._prober = prober
+        self._running: dict[str, _Progress] = {}
+        self._recording = threading.Lock()
+
+    # Sweeping
+
+    def discover(
+        self,
+        actor: Actor,
+        targets: Sequence[str],
+        credentials: Sequence[Mapping[str, Any]],
+        *,
+        port: int = 443,
+        timeout: float = 10.0,
+        key: str | None = None,
+        request_id: str | None = None,
+    ) -> Operation:
+        """Start a sweep. Credentials go to the store's safe for as long as the sweep lasts. Raises `Invalid`."""
+        ranges = reading.parse_targets(targets)
+        given = reading.parse_credentials(credentials)
+        if not 1 <= port <= 65535:
+            raise Invalid(f"{port} is not a TCP port.", code="invalid_port")
+        if not 0.5 <= timeout <= 60:
+            raise Invalid("The time-out must be between 0.5 and 60 seconds.", code="invalid_timeout")
+        secret_id = self.store.secrets.put(reading.to_secret(given))
+        params = {
+            "targets": [str(each) for each in ranges], "port": port, "timeout": timeout, "secret_id": secret_id
+        }  # fmt: skip
+        try:
+            return self._operations.start(SWEEP, params, actor, key=key, request_id=request_id)
+        except Exception:
+            self.store.secrets.delete(secret_id)
+            raise
+
+    def sweep_some(self, operation_id: str, params: Mapping[str, Any]) -> tuple[int, int, Mapping[str, Any] | None]:
+        """Ask the next addresses of a sweep. Returns how many were asked, of how many, and the result at the end.
+
+        Candidates are recorded as they are found; recording twice changes nothing but the time.
+        """
+        ranges = reading.parse_targets(params["targets"])
+        everything = list(reading.addresses(ranges))
+        progress = self._running.setdefault(operation_id, _Progress())
+        credentials = reading.from_secret(self.store.secrets.get(params["secret_id"]))
+        part = list(islice(everything, progress.done, progress.done + CHUNK))
+        results = self._prober.sweep(
+            part, port=params["port"], credentials=credentials, timeout=params["timeout"]
+        )  # fmt: skip
+        self._record(results, progress, total=len(everything))
+        progress.done += len(part)
+        if progress.done < len(everything):
+            return progress.done, len(everything), None
+        del self._running[operation_id]
+        return progress.done, len(everything), {
+            "asked": progress.done,
+            "verdicts": dict(progress.verdicts),
+            "candidates": list(progress.found.values()),
+            "troubles": progress.troubles,
+        }  # fmt: skip
+
+    def forget_sweep(self, operation_id: str, params: Mapping[str, Any]) -> None:
+        """Throw away the credentials of a sweep that is over."""
+        self._running.pop(operation_id, None)
+        self.store.secrets.delete(params["secret_id"])
+
+    def _record(self, results: Sequence[ProbeResult], progress: _Progress, *, total: int) -> None:
+        quiet = {Verdict.FOUND} if total <= FEW else {Verdict.FOUND, Verdict.NOBODY}
+        found = [result for result in results if result.verdict is Verdict.FOUND]
+        nodes = self._nodes() if found else KnownNodes(())
+        for result in results:
+            progress.verdicts[result.verdict.value] += 1
+            if result.verdict not in quiet and len(progress.troubles) < MAX_TROUBLES:
+                progress.troubles.append({
+                    "address": str(result.address), "verdict": result.verdict.value, "reason": result.reason
+                })  # fmt: skip
+        with self._recording:
+            known = {each.id: each for each in self.store.candidates.all()} if found else {}
+            for answer in found:
+                for system in answer.systems:
+                    candidate, is_new = self._keep(answer, system, known, nodes)
+                    known[candidate.id] = candidate
+                    progress.found[candidate.id] = {
+                        "id": candidate.id, "name": candidate.name, "address": candidate.address,
+                        "state": candidate.state.value, "new": is_new, "note": candidate.note,
+                    }  # fmt: skip
+
+    def _keep(
+        self, result: ProbeResult, system: SystemIdentity, known: Mapping[str, Candidate], nodes: KnownNodes
+    ) -> tuple[Candidate, bool]:
+        """Store what was seen, as a new candidate or as one already known; say whether it is new."""
+        now = datetime.now(UTC)
+        seen = Candidate(
+            id=str(uuid.uuid4()), address=str(result.address), port=result.port, system_path=system.path,
+            state=CandidateState.FOUND, first_seen_at=now, last_seen_at=now, uuid=system.uuid, serial=system.serial,
+            vendor=system.vendor, model=system.model, asset_tag=system.asset_tag, hostname=system.hostname,
+            power_state=system.power_state, cpus=system.cpus, memory_mib=system.memory_mib, macs=system.macs,
+            bmc_firmware=system.bmc_firmware, fingerprint=result.fingerprint,
+        )  # fmt: skip
+        same = recognise(known.values(), seen)
+        assert result.credential is not None  # a found BMC accepted one
+        accepted = {"username": result.credential.username, "password": result.credential.password}
+        old_secret = same.secret_id if same else None
+        keeps = old_secret is not None and self._secret(old_secret) == accepted
+        seen = replace(seen, secret_id=old_secret if keeps else self.store.secrets.put(accepted))
+        if same is None:
+            candidate = settled(seen, nodes)
+            self.store.candidates.put(candidate)
+            return candidate, True
+        # An onboarding may be changing it at this moment: what it wrote meanwhile is kept.
+        candidate = self.store.candidates.change(same.id, lambda now: settled(refreshed(now, seen), nodes))
+        if old_secret is not None and not keeps:
+            self.store.secrets.delete(old_secret)
+        return candidate, False
+
+    def _secret(self, secret_id: str) -> Mapping[str, str] | None:
+        try:
+            return self.store.secrets.get(secret_id)
+        except NotFound:
+            return None
+
+    def _nodes(self) -> KnownNodes:
+        return KnownNodes(self.clouds.own.nodes.all())
+
+    # Candidates
+
+    def candidates(self, *, state: CandidateState | None = None) -> list[Candidate]:
+        """All candidates as they stand now, whoever enrolled or deleted their nodes."""
+        nodes = self._nodes()
+        found = [settled(each, nodes) for each in self.store.candidates.all()]
+        return [each for each in found if state is None or each.state is state]
+
+    def candidate(self, reference: str) -> Candidate:
+        """By id, or by what people call it (label, host name, serial, BMC address). Raises `NotFound`, `Conflict`."""
+        return _pick(reference, self.candidates())
+
+    def delete_candidate(self, actor: Actor, reference: str, *, request_id: str | None = None) -> None:
+        """Forget a candidate and its credentials; the next sweep finds it again. Raises `Refused` for one in use."""
+        candidate = self.candidate(reference)
+        if candidate.state is CandidateState.ONBOARDING:
+            raise Refused(
+                f"Candidate {shown(candidate.name)} is being onboarded.",
+                code="candidate_busy",
+                next="steelyard operation list",
+            )
+        if candidate.state is CandidateState.ONBOARDED:
+            raise Refused(
+                f"Candidate {shown(candidate.name)} is a node; delete the node first.",
+                code="candidate_onboarded",
+                next=f"steelyard node delete {candidate.node_id}",
+            )
+        if candidate.state is CandidateState.FAILED and self._nodes().of(candidate) is not None:
+            raise Refused(
+                f"Onboarding candidate {shown(candidate.name)} failed and left a node; finish it or delete the node.",
+                code="candidate_has_node",
+                next=f"steelyard node onboard {candidate.id}",
+            )
+        self.store.candidates.delete(candidate.id)
+        if candidate.secret_id:
+            self.store.secrets.delete(candidate.secret_id)
+        self.store.events.append(
+            f"candidate:{candidate.id}", "candidate.deleted", actor=actor.user_name,
+            detail=f"candidate {candidate.name} was deleted", request_id=request_id,
+        )  # fmt: skip
+
+    # Onboarding
+
+    def onboard(
+        self,
+        actor: Actor,
+        references: Sequence[str],
+        *,
+        everything: bool = False,
+        resource_class: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> list[Operation]:
+        """Start making nodes of candidates, one operation each.
+
+        `everything` takes all that are not nodes yet, failed ones too. All references are checked before anything
+        starts. Raises `NotFound`, `Invalid`, or `Refused` for one that is a node or on its way to be one.
+        """
+        if resource_class is not None and not is_class(resource_class):
+            raise Invalid(
+                f"The class {shown(resource_class)} is not one: letters, digits, '.', '_' and '-', at most 80.",
+                code="invalid_class",
+            )
+        if everything == bool(references):
+            raise Invalid("Name the candidates, or ask for all of them.", next="steelyard candidate list")
+        known = self.candidates()
+        startable = {CandidateState.FOUND, CandidateState.FAILED}
+        if everything:
+            chosen = [each for each in known if each.state in startable]
+        else:
+            chosen = list({each.id: each for each in (_pick(ref, known) for ref in references)}.values())
+        if len(chosen) > MAX_ONBOARD:
+            raise Invalid(f"{len(chosen)} candidates at once; at most {MAX_ONBOARD}.", code="too_many")
+        for candidate in chosen:
+            _check_onboardable(candidate)
+        return [
+            self._operations.start(
+                ONBOARD,
+                {"candidate_id": each.id, "candidate": each.name, "resource_class": resource_class},
+                actor,
+                reason=reason,
+                subject=f"candidate:{each.id}",
+                request_id=request_id,
+            )
+            for each in chosen
+        ]
+
+
+def _pick(reference: str, candidates: Sequence[Candidate]) -> Candidate:
+    """By id; else by name, serial or BMC address."""
+    for candidate in candidates:
+        if candidate.id == reference:
+            return candidate
+    by_other = [each for each in candidates if reference in (each.serial, each.address) and reference != each.name]
+    if len(by_other) == 1:
+        return by_other[0]
+    return pick(
+        "candidate", reference, candidates, id=lambda c: c.id, name=lambda c: c.name, next="steelyard candidate list"
+    )
+
+
+def _check_onboardable(candidate: Candidate) -> None:
+    if candidate.state is CandidateState.ONBOARDED:
+        raise Refused(
+            f"Candidate {shown(candidate.name)} is a node already.",
+            code="already_onboarded",
+            next=f"steelyard node show {candidate.node_id}",
+        )
+    if candidate.state is CandidateState.ONBOARDING:
+        raise Refused(
+            f"Candidate {shown(candidate.name)} is being onboarded.",
+            code="operation_running",
+            next="steelyard operation list",
+        )
+    if candidate.secret_id is None:
+        raise Refused(
+            f"The credentials of candidate {shown(candidate.name)} are not known.",
+            code="no_credentials",
+            next=f"steelyard discover {candidate.address} --credentials FILE",
+        )

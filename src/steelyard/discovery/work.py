@@ -1,0 +1,86 @@
+"""Durable work of discovery.
+
+Runbook of a sweep: ask the addresses in parts, record every BMC that accepts one of the credentials as a candidate as
+soon as its part is done; then forget the credentials that were given (each candidate keeps the one that opened it).
+A sweep changes nothing on any BMC. Interrupted, it starts again from the first address.
+
+Runbook of onboarding, for one candidate:
+ 1. enroll: a node in Ironic, with name, resource class and a port per NIC; refused if the server is a node already.
+    A server that was never inspected gets the network interface `noop`: its switch port is not known yet.
+ 2. verify: Ironic's `manage`; Ironic reaches the BMC and knows the power state.
+ 3. inspect: Ironic's `inspect`; the agent boots from virtual media, on the network that an unconfigured switch port
+    is on, and reports hardware and LLDP neighbours. Ends powered off.
+ 4. identify: the serial number from within must be the BMC's, otherwise it stops here: cables are crossed. Each NIC is
+    bound to the switch port that it heard; from now on the network interface is `neutron` and the ports are managed.
+    Size and capabilities are set from what was found.
+ 5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available.
+ 6. offered: wait until Placement offers it. 7. record: candidate and node say so.
+A failure leaves the node where it is, which is nowhere that tenants can reach (enroll, manageable, failed), stops an
+agent that is still awaited, and leaves the reason and the next command on the candidate. Onboarding again goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+from steelyard.discovery.onboarding import Onboarding
+from steelyard.discovery.service import ONBOARD, SWEEP, DiscoveryService
+from steelyard.lifecycle.patience import patient_step
+from steelyard.operations.model import Done, OperationKind, Outcome, Retry, Step, StepContext
+
+ONBOARD_AT_A_TIME = 10
+"""What one conductor and one provisioning network bear well; the others wait their turn."""
+VERIFY_SECONDS = 300.0
+INSPECT_SECONDS = 2400.0
+CLEAN_SECONDS = 24 * 3600.0
+"""Erasing large rotating disks takes most of a day."""
+
+
+def kinds(service: DiscoveryService) -> tuple[OperationKind, ...]:
+    """The kinds of operation of this room."""
+    return (_sweep(service), _onboard(service))
+
+
+def _sweep(service: DiscoveryService) -> OperationKind:
+    def sweep(ctx: StepContext) -> Outcome:
+        done, total, result = service.sweep_some(ctx.operation_id, ctx.params)
+        if result is None:
+            return Retry(0.0, f"the rest of the addresses: {done} of {total} asked")
+        return Done(result)
+
+    def forget(ctx: StepContext) -> Outcome:
+        service.forget_sweep(ctx.operation_id, ctx.params)
+        return Done()
+
+    return OperationKind(
+        SWEEP,
+        steps=[
+            Step("ask every address", sweep, deadline=2 * 3600.0, next="sweep smaller ranges"),
+            Step("forget the credentials given", forget),
+        ],
+        on_failure=forget,
+        concurrency=2,
+    )
+
+
+def _onboard(service: DiscoveryService) -> OperationKind:
+    onboarding = Onboarding(clouds=service.clouds, store=service.store, settings=service.settings)
+    enrolled = frozenset({"enroll"})
+    inspectable = frozenset({"manageable", "inspect failed"})
+    look = "steelyard candidate show {candidate_id}"
+    return OperationKind(
+        ONBOARD,
+        steps=[
+            patient_step("enroll", onboarding.enroll),
+            patient_step("ask Ironic to verify the BMC", lambda ctx: onboarding.ask(ctx, "manage", when=enrolled)),
+            patient_step("wait until verified", onboarding.verify_ended, deadline=VERIFY_SECONDS, next=look),
+            patient_step("ask for inspection", lambda ctx: onboarding.ask(ctx, "inspect", when=inspectable)),
+            patient_step("wait for the inspection", onboarding.inspection_ended, deadline=INSPECT_SECONDS, next=look),
+            patient_step("identify and bind switch ports", onboarding.identify),
+            patient_step("start cleaning", onboarding.start_cleaning),
+            patient_step("wait until clean", onboarding.cleaning_ended, deadline=CLEAN_SECONDS, next=look),
+            patient_step("wait until offered", onboarding.offered, deadline=300.0, next=look),
+            patient_step("record", onboarding.record),
+        ],
+        on_failure=onboarding.give_up,
+        concurrency=ONBOARD_AT_A_TIME,
+    )

@@ -1,0 +1,1 @@
+"""Finding and identifying management controllers (BMCs): `port` says what, `aio` does it, `fake` plays it."""

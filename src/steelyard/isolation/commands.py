@@ -1,0 +1,75 @@
+"""CLI: steelyard isolation …"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from steelyard.client.options import Format, command_group, examples
+from steelyard.client.output import Column, hint, say, show
+from steelyard.client.rest import connect
+
+app = command_group("Isolation: is every NIC on the network it must be on, and on no other?")
+
+
+def _view(name: str) -> Any:
+    def cell(row: dict[str, Any]) -> str:
+        view = row[name]
+        if view is None:
+            return "unverified"
+        if view["network"] is None and view["vlan"] is None:
+            return "none"
+        network = view["network"] or "unknown network"
+        vlan = f" ({view['vlan']})" if view["vlan"] is not None else ""
+        note = f", {view['note']}" if view["note"] else ""
+        return f"{network}{vlan}{note}"
+
+    return cell
+
+
+COLUMNS: list[Column] = [
+    ("NIC", "mac"),
+    ("Switch port", lambda row: f"{row['switch']} {row['port']}" if row["port"] else "not known"),
+    ("Role", "role"),
+    ("Intended", _view("intended")),
+    ("Controller", _view("controller")),
+    ("Switch", _view("switch_view")),
+    ("Agree", lambda row: {"agree": "yes", "differ": "NO"}.get(row["verdict"], row["verdict"])),
+]
+
+
+@app.callback()
+def isolation() -> None:
+    """Isolation: is every NIC on the network it must be on, and on no other?"""
+
+
+@app.command("show", epilog=examples("steelyard isolation show bm-001", "steelyard isolation show bm-001 -f json"))
+def show_isolation(node: Annotated[str, typer.Argument(help="Id or name.")], format: Format = "table") -> None:
+    """Show each NIC's network (VLAN) as intended, for the controller, and read back from the switch.
+
+    Ends with code 1 when they do not agree or a switch could not be read (administrators).
+    """
+    client = connect()
+    found = client.get(client.path("/v1/nodes", node, "isolation"))["isolation"]
+    if format == "json":
+        show(found, [], format)
+    else:
+        show(found["nics"], COLUMNS)
+        for nic in found["nics"]:
+            if nic["why"]:
+                hint(f"{nic['mac']}: {nic['why']}")
+        say(f"{found['node']} is {found['phase']}: {_summary(found)}")
+    if not found["agrees"]:
+        raise typer.Exit(1)
+
+
+def _summary(found: dict[str, Any]) -> str:
+    if not found["nics"]:
+        return "it has no NICs that are known."
+    if found["agrees"]:
+        return "intended, controller and switch agree."
+    verdicts = {nic["verdict"] for nic in found["nics"]}
+    if "differ" in verdicts:
+        return "they do NOT agree."
+    return "it is changing; look again." if "changing" in verdicts else "not verified on the switch."

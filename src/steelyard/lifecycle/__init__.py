@@ -1,0 +1,1 @@
+"""Life cycle: the phases of a server, what may be done in each, and doing it."""

@@ -1,0 +1,192 @@
+"""CLI: steelyard server …, steelyard node delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from steelyard.client.errors import UsageError
+from steelyard.client.options import Format, Limit, Marker, Reason, Wait, WaitTimeout, command_group, examples
+from steelyard.client.output import Column, finish, hint, show
+from steelyard.client.progress import raise_if_failed, wait_for
+from steelyard.client.rest import Client, connect
+
+server_app = command_group("Servers: what tenants deploy.")
+node_app = command_group("Nodes: servers under management.")
+
+MAX_USER_DATA = 48 * 1024
+
+
+def _addresses(row: dict[str, Any]) -> str:
+    return ", ".join(row["addresses"])
+
+
+COLUMNS: list[Column] = [
+    ("Id", "id"),
+    ("Name", "name"),
+    ("Phase", "phase"),
+    ("Power", "power"),
+    ("Addresses", _addresses),
+    ("Flavor", "flavor"),
+    ("Image", "image"),
+]
+DETAILS: list[Column] = [
+    *COLUMNS,
+    ("Status in Nova", "status"),
+    ("Task", "task"),
+    ("Project", "project_id"),
+    ("Created", "created_at"),
+    ("Fault", "fault"),
+]
+
+
+@server_app.command("list", epilog=examples("steelyard server list", "steelyard server list --all-projects"))
+def list_servers(
+    all_projects: Annotated[bool, typer.Option("--all-projects", help="Of everybody (administrators).")] = False,
+    format: Format = "table",
+    limit: Limit = None,
+    marker: Marker = None,
+) -> None:
+    """List servers."""
+    rows = connect().list_all("/v1/servers", {"all_projects": all_projects or None}, limit=limit, marker=marker)
+    columns = [*COLUMNS, ("Project", "project_id")] if all_projects else list(COLUMNS)
+    if any(row["node"] for row in rows):
+        columns.append(("Node", "node"))
+    show(rows, columns, format)
+
+
+@server_app.command("show", epilog=examples("steelyard server show web-1"))
+def show_server(server: Annotated[str, typer.Argument(help="Id or name.")], format: Format = "table") -> None:
+    """Show one server."""
+    client = connect()
+    _show(client.get(client.path("/v1/servers", server))["server"], format)
+
+
+def _show(row: dict[str, Any], format: Literal["table", "json"]) -> None:
+    show(row, [*DETAILS, ("Node", "node")] if row.get("node") else DETAILS, format)
+
+
+@server_app.command(
+    "create",
+    epilog=examples(
+        "steelyard server create web-1 --flavor metal-small --image debian-12 --network blue --wait",
+        "steelyard server create db-1 --flavor metal-large --image debian-12 --network blue --network storage",
+    ),
+)
+def create_server(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    flavor: Annotated[str, typer.Option("--flavor", help="Id or name; see: steelyard flavor list.")],
+    image: Annotated[str, typer.Option("--image", help="Id or name; see: steelyard image list.")],
+    network: Annotated[list[str], typer.Option("--network", help="Id or name; one per NIC, repeatable.")],
+    key_name: Annotated[str | None, typer.Option("--key-name", help="SSH key pair known to Nova.")] = None,
+    user_data: Annotated[Path | None, typer.Option("--user-data", help="File for cloud-init.")] = None,
+    property: Annotated[list[str] | None, typer.Option("--property", help="KEY=VALUE; repeatable.")] = None,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Deploy a server."""
+    body: dict[str, Any] = {"name": name, "flavor": flavor, "image": image, "networks": network}
+    if key_name is not None:
+        body["key_name"] = key_name
+    if user_data is not None:
+        body["user_data"] = _encoded(user_data)
+    if property:
+        body["metadata"] = _properties(property)
+    client = connect()
+    _follow(client, client.post("/v1/servers", body), wait=wait, timeout=wait_timeout, format=format)
+
+
+def _follow(
+    client: Client,
+    answer: dict[str, Any],
+    *,
+    wait: bool,
+    timeout: float | None,
+    format: Literal["table", "json"],
+) -> None:
+    """Show the server, at once or when its operation has ended."""
+    if wait:
+        ended = wait_for(client, [answer["operation"]], timeout=timeout)
+        raise_if_failed(ended)
+        answer = client.get(client.path("/v1/servers", answer["server"]["id"]))
+    _show(answer["server"], format)
+    if not wait and format == "table":
+        hint(f"It goes on in the background: steelyard operation wait {answer['operation']['id']}")
+
+
+def _encoded(path: Path) -> str:
+    import base64
+
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.")
+    if path.stat().st_size > MAX_USER_DATA:
+        raise UsageError(f"The file {path} is larger than {MAX_USER_DATA // 1024} KiB; Nova takes no more user data.")
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _properties(given: list[str]) -> dict[str, str]:
+    found = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{each!r} is not KEY=VALUE.", next="--property role=web")
+        found[name] = value
+    return found
+
+
+@server_app.command(
+    "power", epilog=examples("steelyard server power web-1 off --wait", "steelyard server power web-1 'soft off'")
+)
+def power_server(
+    server: Annotated[str, typer.Argument(help="Id or name.")],
+    action: Annotated[Literal["on", "off", "soft off", "reboot"], typer.Argument(help="on, off, 'soft off', reboot.")],
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Power a server on or off, or reboot it."""
+    client = connect()
+    answer = client.post(client.path("/v1/servers", server, "power"), {"action": action})
+    _follow(client, answer, wait=wait, timeout=wait_timeout, format=format)
+
+
+@server_app.command("delete", epilog=examples("steelyard server delete web-1 --wait"))
+def delete_servers(
+    servers: Annotated[list[str], typer.Argument(metavar="SERVER...", help="Ids or names.")],
+    reason: Reason = None,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Release servers. Their disks are erased before anybody else gets the hardware.
+
+    With --wait: until they are gone, and for administrators until the nodes are clean and available.
+    """
+    client = connect()
+    started = [
+        client.delete(client.path("/v1/servers", server), {"reason": reason} if reason else None)["operation"]
+        for server in servers
+    ]
+    answer = {"operation": started[0]} if len(started) == 1 else {"operations": started}
+    finish(client, answer, wait=wait, timeout=wait_timeout, format=format)
+
+
+@node_app.command("delete", epilog=examples("steelyard node delete bm-001 --reason 'sold' --wait"))
+def delete_nodes(
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE...", help="Ids or names.")],
+    reason: Reason = None,
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Delete nodes (administrators). Refused for a node that is not unprovisioned and available."""
+    client = connect()
+    started = [
+        client.delete(client.path("/v1/nodes", node), {"reason": reason} if reason else None)["operation"]
+        for node in nodes
+    ]
+    answer = {"operation": started[0]} if len(started) == 1 else {"operations": started}
+    finish(client, answer, wait=wait, timeout=wait_timeout, format=format)

@@ -1,0 +1,236 @@
+"""Servers and their operations: they succeed; repeating a step changes nothing; failing leaves a way on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
+from steelyard.lifecycle.model import Phase, Power
+from steelyard.lifecycle.service import LifecycleService, Server
+from steelyard.operations.model import Operation, Outcome, StepContext
+from steelyard.operations.model import Phase as End
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+ANY_REPEAT = pytest.mark.parametrize("repeat", [False, True], ids=["once", "each step twice"])
+
+
+def create(bench: Bench, service: LifecycleService, name: str = "web", **changes: Any) -> tuple[Server, Operation]:
+    wanted: dict[str, Any] = {"flavor": "metal-small", "image": "debian", "networks": ["blue"], **changes}
+    return service.create(bench.tenant, bench.token, name, **wanted)
+
+
+class TestCreate:
+    @ANY_REPEAT
+    def test_succeeds(self, bench: Bench, repeat: bool) -> None:
+        service = bench.service(repeat_steps=repeat)
+        _, operation = create(bench, service)
+        assert operation.phase is End.SUCCEEDED, operation.error
+        server = service.server(bench.tenant, bench.token, "web")
+        assert (server.phase, server.image_name, server.node_name) == (Phase.ACTIVE, "debian", None)
+        assert operation.result["addresses"] == list(server.instance.addresses) != []
+        assert len(bench.world.instances) == 1
+
+    def test_a_tenant_is_told_of_no_node(self, bench: Bench) -> None:
+        service = bench.service()
+        _, operation = create(bench, service)
+        (node,) = [n for n in bench.world.nodes.values() if n.instance_id]
+        assert node.id not in repr(operation)
+        assert (node.name or "") not in repr(operation)
+        assert service.server(bench.admin, bench.admin_token, operation.params["server_id"]).node_name == node.name
+
+    def test_a_deployment_that_fails_says_why_and_keeps_the_evidence(self, bench: Bench) -> None:
+        for node_id in bench.world.nodes:
+            bench.world.break_node(node_id, "deploy", "disk too small")
+        _, operation = create(bench, bench.service())
+        assert operation.error is not None
+        assert operation.error.code == "deploy_failed"
+        assert "disk too small" in operation.error.detail
+        assert operation.error.next == f"steelyard server delete {operation.params['server_id']} --wait"
+        assert len(bench.world.instances) == 1
+
+    def test_services_that_are_away_or_fail_for_a_moment_are_waited_for(self, bench: Bench) -> None:
+        service = bench.service()
+        bench.world.fail("compute.get", Unavailable("away"), times=2)
+        bench.world.fail("nodes.get", UpstreamError("HTTP 500"), times=2)
+        _, operation = create(bench, service)
+        assert operation.phase is End.SUCCEEDED, operation.error
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "code"),
+        [
+            ({"flavor": "gold"}, NotFound, "flavor_not_found"),
+            ({"image": "nope"}, NotFound, "image_not_found"),
+            ({"networks": ["nope"]}, NotFound, "network_not_found"),
+            ({"networks": []}, Invalid, "no_network"),
+            ({"networks": ["provisioning"]}, NotFound, "network_not_found"),
+            ({"flavor": "metal-huge"}, Refused, "no_free_node"),
+            ({"networks": ["blue"] * 3}, Refused, "not_enough_nics"),
+            ({"name": "a\x1b[31mb"}, Invalid, "invalid_name"),
+            ({"user_data": "x" * 70_000}, Invalid, "user_data_too_large"),
+        ],
+    )
+    def test_refused_before_anything_starts(
+        self, bench: Bench, changes: dict[str, Any], error: type[Exception], code: str
+    ) -> None:
+        with pytest.raises(error) as caught:
+            create(bench, bench.service(), **changes)
+        assert getattr(caught.value, "code", None) == code
+        assert not bench.world.instances
+
+    def test_an_administrator_cannot_use_the_operators_networks_either(self, bench: Bench) -> None:
+        with pytest.raises(Forbidden):
+            bench.service().create(
+                bench.admin, bench.admin_token, "x", flavor="metal-small", image="debian", networks=["cleaning"]
+            )
+
+    def test_an_image_that_is_not_active(self, bench: Bench) -> None:
+        (image,) = bench.world.images.values()
+        bench.world.images[image.id] = replace(image, status="queued")
+        with pytest.raises(Refused) as caught:
+            create(bench, bench.service())
+        assert caught.value.code == "image_not_active"
+
+    def test_a_network_without_subnet(self, bench: Bench) -> None:
+        bench.world.add_network("bare", project="demo")
+        with pytest.raises(Refused) as caught:
+            create(bench, bench.service(), networks=["bare"])
+        assert caught.value.code == "network_without_subnet"
+
+    def test_a_name_once(self, bench: Bench) -> None:
+        service = bench.service()
+        create(bench, service)
+        with pytest.raises(Duplicate):
+            create(bench, service)
+
+    def test_without_a_project(self, bench: Bench) -> None:
+        token = bench.world.token(project=None, roles={"admin"}, system=True)
+        with pytest.raises(Invalid) as caught:
+            bench.service().create(
+                bench.clouds.identity.validate(token), token, "x", flavor="f", image="i", networks=["n"]
+            )
+        assert caught.value.code == "no_project"
+
+
+class TestOthers:
+    def test_another_project_sees_nothing(self, bench: Bench) -> None:
+        service = bench.service()
+        create(bench, service)
+        token = bench.world.token(project="other")
+        other = bench.clouds.identity.validate(token)
+        assert service.servers(other, token) == []
+        for act in (
+            lambda: service.server(other, token, "web"),
+            lambda: service.power(other, token, "web", Power.OFF),
+            lambda: service.delete(other, token, "web"),
+        ):
+            with pytest.raises(NotFound):
+                act()
+        with pytest.raises(Forbidden):
+            service.servers(other, token, all_projects=True)
+        assert len(service.servers(bench.admin, bench.admin_token, all_projects=True)) == 1
+        assert service.servers(bench.admin, bench.admin_token) == []
+
+
+class TestPower:
+    @ANY_REPEAT
+    def test_off_and_on(self, bench: Bench, repeat: bool) -> None:
+        service = bench.service(repeat_steps=repeat)
+        create(bench, service)
+        for action, wanted in (
+            (Power.OFF, Phase.POWERED_OFF),
+            (Power.OFF, Phase.POWERED_OFF),
+            (Power.ON, Phase.ACTIVE),
+        ):
+            _, operation = service.power(bench.tenant, bench.token, "web", action)
+            assert operation.phase is End.SUCCEEDED, operation.error
+            bench.world.settle()
+            assert service.server(bench.tenant, bench.token, "web").phase is wanted
+
+
+class TestDelete:
+    @ANY_REPEAT
+    def test_a_tenant_waits_until_it_is_gone(self, bench: Bench, repeat: bool) -> None:
+        service = bench.service(repeat_steps=repeat)
+        create(bench, service)
+        _, operation = service.delete(bench.tenant, bench.token, "web")
+        assert (operation.kind, operation.phase) == ("servers.delete", End.SUCCEEDED)
+        assert service.servers(bench.tenant, bench.token) == []
+
+    @ANY_REPEAT
+    def test_an_administrator_waits_until_the_node_is_available(self, bench: Bench, repeat: bool) -> None:
+        service = bench.service(repeat_steps=repeat)
+        create(bench, service)
+        instance_id = service.server(bench.tenant, bench.token, "web").instance.id
+        _, operation = service.delete(bench.admin, bench.admin_token, instance_id)
+        assert (operation.kind, operation.phase) == ("servers.reclaim", End.SUCCEEDED)
+        assert {node.provision_state for node in bench.world.nodes.values()} == {"available"}
+
+    def test_a_failed_clean_is_told_with_what_to_do(self, bench: Bench) -> None:
+        service = bench.service()
+        create(bench, service)
+        (node,) = [n for n in bench.world.nodes.values() if n.instance_id]
+        bench.world.break_node(node.id, "clean", "erase failed")
+        _, operation = service.delete(bench.admin, bench.admin_token, node.instance_id or "")
+        assert operation.error is not None
+        assert operation.error.code == "clean_failed"
+        assert "erase failed" in operation.error.detail
+        assert operation.error.next == f"steelyard node show {node.id}"
+
+
+class TestDeleteNode:
+    @ANY_REPEAT
+    def test_succeeds_and_is_recorded(self, bench: Bench, repeat: bool) -> None:
+        service = bench.service(repeat_steps=repeat)
+        node = next(iter(bench.world.nodes.values()))
+        operation = service.delete_node(bench.admin, node.name or "", reason="sold")
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert node.id not in bench.world.nodes
+        (event,) = bench.store.events.of(f"node:{node.id}")
+        assert (event.kind, event.actor, event.reason) == ("node.deleted", "admin", "sold")
+
+    @pytest.mark.parametrize("step", ["withdraw", "delete", "record"])
+    def test_failing_after_each_step_leaves_a_way_on(self, bench: Bench, step: str) -> None:
+        node = next(iter(bench.world.nodes.values()))
+        operation = bench.service(fail_step=step).delete_node(bench.admin, node.id)
+        assert operation.phase is End.FAILED
+        bench.world.settle()
+        if step == "withdraw":
+            assert bench.world.nodes[node.id].provision_state == "manageable"
+            assert bench.service().delete_node(bench.admin, node.id).phase is End.SUCCEEDED
+        assert node.id not in bench.world.nodes
+
+    def test_a_deployed_one_is_refused(self, bench: Bench) -> None:
+        service = bench.service()
+        create(bench, service)
+        (node,) = [n for n in bench.world.nodes.values() if n.instance_id]
+        with pytest.raises(Refused) as caught:
+            service.delete_node(bench.admin, node.id)
+        assert caught.value.code == "node_deployed"
+        assert caught.value.next == f"steelyard server delete {node.instance_id} --wait"
+
+    def test_a_tenant_who_comes_in_between_wins(self, bench: Bench) -> None:
+        """Nova claims the node after it was checked and before it was withdrawn."""
+        node = next(iter(bench.world.nodes.values()))
+        operations = bench.operations()
+        service = bench.over(operations)
+        kind = operations.kinds["nodes.delete"]
+        first = kind.steps[0]
+
+        def claimed_first(ctx: StepContext) -> Outcome:
+            bench.world.nodes[node.id] = replace(bench.world.nodes[node.id], instance_id="somebody's")
+            return first.do(ctx)
+
+        operations.kinds["nodes.delete"] = replace(kind, steps=[replace(first, do=claimed_first), *kind.steps[1:]])
+        operation = service.delete_node(bench.admin, node.id)
+        assert operation.error is not None
+        assert operation.error.code == "node_deployed"
+        assert bench.world.nodes[node.id].provision_state == "available"
+
+    def test_unknown(self, bench: Bench) -> None:
+        with pytest.raises(NotFound):
+            bench.service().delete_node(bench.admin, "bm-404")
