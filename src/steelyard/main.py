@@ -20,6 +20,8 @@ class Command:
     help: str
     sources: tuple[str, ...]
     section: str
+    examples: tuple[str, ...] = ()
+    """For a function, which has no place for them (unless its module has EXAMPLES). Typer's commands have their own."""
 
 
 _LOCAL = "This machine"
@@ -27,12 +29,42 @@ _OPERATOR = "For administrators"
 _TENANT = "For tenants and administrators"
 
 COMMANDS: dict[str, Command] = {
-    "up": Command("Start a whole cloud on this machine.", ("steelyard.embedded.commands:up",), _LOCAL),
-    "down": Command("Stop it; its state is kept.", ("steelyard.embedded.commands:down",), _LOCAL),
-    "status": Command("Show its services.", ("steelyard.embedded.commands:status",), _LOCAL),
-    "logs": Command("Show the log of one of its services.", ("steelyard.embedded.commands:logs",), _LOCAL),
-    "reset": Command("Remove its data.", ("steelyard.embedded.commands:reset",), _LOCAL),
-    "serve": Command("Run Steelyard's server alone, against any cloud.", ("steelyard.serve:serve",), _LOCAL),
+    "up": Command(
+        "Start a whole cloud on this machine.",
+        ("steelyard.embedded.commands:up",),
+        _LOCAL,
+        ("steelyard up", "steelyard up --nodes 16"),
+    ),
+    "down": Command(
+        "Stop it; its state is kept.",
+        ("steelyard.embedded.commands:down",),
+        _LOCAL,
+        ("steelyard down",),
+    ),
+    "status": Command(
+        "Show its services.",
+        ("steelyard.embedded.commands:status",),
+        _LOCAL,
+        ("steelyard status", "steelyard status -f json"),
+    ),
+    "logs": Command(
+        "Show the log of one of its services.",
+        ("steelyard.embedded.commands:logs",),
+        _LOCAL,
+        ("steelyard logs ironic", "steelyard logs nova --follow"),
+    ),
+    "reset": Command(
+        "Remove its data.",
+        ("steelyard.embedded.commands:reset",),
+        _LOCAL,
+        ("steelyard reset --yes",),
+    ),
+    "serve": Command(
+        "Run Steelyard's server alone, against any cloud.",
+        ("steelyard.serve:serve",),
+        _LOCAL,
+        ("steelyard serve", "STEELYARD_CLOUD=mycloud steelyard serve --listen 192.0.2.10"),
+    ),
     "discover": Command("Find servers by their BMCs.", ("steelyard.discovery.commands:discover",), _OPERATOR),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
@@ -207,9 +239,8 @@ def _load(name: str) -> Callable[..., object]:
             merged.registered_commands += found.registered_commands
             merged.registered_groups += found.registered_groups
         else:
-            epilog = getattr(sys.modules[module], "EXAMPLES", None)
-            shown = epilog.get(name) if isinstance(epilog, dict) else epilog
-            merged.command(name, epilog=shown, context_settings={"help_option_names": ["-h", "--help"]})(found)
+            epilog = examples(*command.examples) if command.examples else getattr(sys.modules[module], "EXAMPLES", None)
+            merged.command(name, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]})(found)
             return merged
     lines = [_first_example(found.epilog) for found in merged.registered_commands]
     merged.callback(epilog=examples(*filter(None, lines)))(_stay_a_group)

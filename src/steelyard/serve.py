@@ -13,14 +13,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from steelyard.client.options import examples
 from steelyard.errors import Unavailable
 from steelyard.settings import Settings
 
 GRACE = 10
 """Seconds that requests in flight get at a stop."""
-
-EXAMPLES = examples("steelyard serve", "STEELYARD_CLOUD=mycloud steelyard serve --listen 0.0.0.0 --port 8990")
 
 
 def serve(

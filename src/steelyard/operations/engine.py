@@ -39,6 +39,7 @@ VERSION = "operations-1"
 never with a release: which steps an operation has is in the journal."""
 QUEUE = "operations"
 QUEUE_POLL = 0.25
+"""Seconds between two looks of DBOS into the queue. Kinds with a limit of their own are long; four times that does."""
 DEFAULT_CONCURRENCY = 50
 SWEEP_EVERY = 20.0
 """Seconds between two looks for operations that nobody runs."""
@@ -169,7 +170,7 @@ class DurableOperations:
                     DBOS.register_queue(
                         _queue(kind),
                         worker_concurrency=kind.concurrency,
-                        polling_interval_sec=QUEUE_POLL * 2,
+                        polling_interval_sec=QUEUE_POLL * 4,
                         on_conflict="always_update",
                     )
         except SteelyardError:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steelyard.discovery.model import Candidate, CandidateState
+from steelyard.store.cables import Cables
 from steelyard.store.candidates import Candidates
 from steelyard.store.database import Database
 from steelyard.store.events import Event, Events
 from steelyard.store.operations import OperationRecords
 from steelyard.store.secrets import Secrets, load_keys
 
-__all__ = ["Candidate", "CandidateState", "Candidates", "Event", "Events", "Secrets", "Store"]
+__all__ = ["Cables", "Candidate", "CandidateState", "Candidates", "Event", "Events", "Secrets", "Store"]
 
 
 class Store:
@@ -23,6 +24,7 @@ class Store:
         self.database = database
         self.events = Events(database)
         self.candidates = Candidates(database)
+        self.cables = Cables(database)
         self.secrets = Secrets(database, load_keys(key_file))
         self.operations = OperationRecords(database, self.events)
 

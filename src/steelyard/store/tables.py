@@ -122,6 +122,17 @@ events = sa.Table(
     sqlite_autoincrement=True,
 )
 
+cables = sa.Table(
+    "cables",
+    metadata,
+    sa.Column("mac", sa.String(64), primary_key=True),
+    sa.Column("switch_id", sa.String(255), nullable=False),
+    sa.Column("port_id", sa.String(255), nullable=False),
+    sa.Column("switch_name", sa.String(255)),
+    sa.Column("learned_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("switch_id", "port_id"),
+)
+
 secrets = sa.Table(
     "secrets",
     metadata,
