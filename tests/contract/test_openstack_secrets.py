@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from steelyard.clouds.openstack import identity as identity_module
+from steelyard.clouds.openstack.baremetal import node_of
 from steelyard.clouds.openstack.failures import message_of, secrets_in
+from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.ports import Cloud
 from steelyard.errors import (
     Conflict,
@@ -291,3 +293,23 @@ def test_which_fields_are_secret() -> None:
         "patch": [{"op": "add", "path": "/driver_info/redfish_password", "value": "P2"}],
     })  # fmt: skip
     assert found == {"UD", "P1", "T1", "P2"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "no answer from https://10.0.0.9:9999/v1/commands?wait=false&agent_token=c4nary-Xyz, gave up",
+            "no answer from",
+        ),
+        ("POST https://root:c4nary-Xyz@10.0.0.9/redfish/v1 failed", "https://***@10.0.0.9/redfish/v1 failed"),
+        ("bad driver_info: 'redfish_password': 'c4nary-Xyz' is too short", "is too short"),
+    ],
+)
+def test_what_ironic_wrote_down_of_a_failure_holds_no_secret(said: str, shown: str) -> None:
+    raw = {"uuid": "1", "driver": "redfish", "last_error": said, "maintenance_reason": said}
+    node = node_of(Document(raw, service="Ironic", what="a node"))
+    for text in (node.last_error, node.maintenance_reason):
+        assert text is not None
+        assert "c4nary" not in text
+        assert shown in text

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from steelyard.clouds.openstack.failures import masked
 from steelyard.clouds.openstack.network import link_of
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import BAREMETAL, Access, Rest, part
@@ -21,7 +22,7 @@ LEAST, MOST = (1, 88), (1, 115)
 NODE_FIELDS = (
     "uuid", "name", "driver", "provision_state", "target_provision_state", "power_state", "maintenance",
     "maintenance_reason", "last_error", "resource_class", "traits", "instance_uuid", "driver_info", "owner", "lessee",
-    "retired", "protected", "provision_updated_at", "properties", "extra",
+    "retired", "protected", "provision_updated_at", "properties", "extra", "clean_step", "deploy_step",
 )  # fmt: skip
 PORT_FIELDS = ("uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name")
 BMC_ADDRESSES = ("redfish_address", "ipmi_address", "drac_address", "ilo_address", "irmc_address")
@@ -228,8 +229,8 @@ def node_of(found: Document) -> Node:
         target_provision_state=found.maybe_text("target_provision_state"),
         power_state=POWER_STATES.get(power) if power else None,
         maintenance=found.flag("maintenance"),
-        maintenance_reason=_unless_redacted(found.maybe_text("maintenance_reason")),
-        last_error=_unless_redacted(found.maybe_text("last_error")),
+        maintenance_reason=_explanation(found.maybe_text("maintenance_reason")),
+        last_error=_explanation(found.maybe_text("last_error")),
         resource_class=found.maybe_text("resource_class"),
         traits=frozenset(found.texts("traits")),
         instance_id=found.maybe_text("instance_uuid"),
@@ -242,12 +243,24 @@ def node_of(found: Document) -> Node:
         created_at=found.moment("created_at"),
         properties=found.mapping("properties"),
         extra=found.mapping("extra"),
+        step=_step_name(found.data.get("deploy_step")) or _step_name(found.data.get("clean_step")),
     )
 
 
-def _unless_redacted(text: str | None) -> str | None:
-    """Ironic puts "** Value Redacted - …" where a lessee may not read; that is no value."""
-    return None if text is not None and text.startswith("** ") and "Redacted" in text else text
+def _step_name(step: object) -> str | None:
+    """The name of the step that runs; Ironic has an empty object, or null, while none does."""
+    name = step.get("step") if isinstance(step, Mapping) else None
+    return name[:64] if isinstance(name, str) and name else None
+
+
+def _explanation(text: str | None) -> str | None:
+    """What Ironic or an operator wrote, without secrets: an agent's token stands in the URL that was not answered.
+
+    "** Value Redacted - …" is what a lessee sees who may not read; that is no value.
+    """
+    if text is None or (text.startswith("** ") and "Redacted" in text):
+        return None
+    return masked(text)
 
 
 def bmc_address(driver_info: Mapping[str, Any]) -> str | None:

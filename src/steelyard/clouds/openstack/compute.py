@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from typing import Any
 
 from steelyard.clouds.names import PREFIX, placement_class
+from steelyard.clouds.openstack.failures import masked
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import COMPUTE, Access, Rest, part
 from steelyard.clouds.ports import PowerAction
@@ -91,7 +91,7 @@ class OpenstackCompute:
         if spec.key_name:
             body["key_name"] = spec.key_name
         if spec.user_data:
-            body["user_data"] = base64.b64encode(spec.user_data.encode()).decode()
+            body["user_data"] = spec.user_data
         if spec.key_name or spec.user_data:
             # A physical server often cannot reach the metadata service.
             body["config_drive"] = True
@@ -172,5 +172,5 @@ def instance_of(found: Document) -> Instance:
         node_id=found.maybe_text("OS-EXT-SRV-ATTR:hypervisor_hostname"),
         addresses=tuple(addresses),
         created_at=found.moment("created"),
-        fault=fault if isinstance(fault, str) else None,
+        fault=masked(fault) if isinstance(fault, str) else None,
     )

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oslo_utils.strutils import mask_password
+
 from steelyard.errors import (
     Conflict,
     Duplicate,
@@ -32,6 +34,7 @@ LONGEST = 500
 
 SECRET_NAMES = re.compile(r"pass|secret|token|key|credential|community|user_data|admin_?pass", re.IGNORECASE)
 """Fields of a request whose values must not come back in a message."""
+URL_CREDENTIALS = re.compile(r"(\w://)[^\s/@]+@")
 NOT_SECRET = frozenset({"key_name", "keypair"})
 
 DUPLICATES = frozenset(
@@ -160,8 +163,16 @@ def _without_tags(text: str) -> str:
 def _readable(text: str, hidden: Sequence[str]) -> str:
     """One line, without secrets and control characters, of a length that a person reads."""
     line = " ".join("".join(c if c.isprintable() else " " for c in without(text, hidden)).split())
-    line = without(line, hidden)
+    line = masked(without(line, hidden))
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def masked(text: str) -> str:
+    """The text without what looks like a secret: `password='…'`, `agent_token=…`, `https://user:…@host`.
+
+    For texts of which nobody knows what went into them, such as Ironic's last error of an agent that hung up.
+    """
+    return URL_CREDENTIALS.sub(r"\1***@", mask_password(text))
 
 
 def without(text: str, secrets: Iterable[str]) -> str:

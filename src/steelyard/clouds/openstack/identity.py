@@ -86,13 +86,17 @@ def actor_of(document: Document) -> tuple[Actor, datetime | None]:
     token = document.document("token", "a token")
     user = token.document("user", "a user")
     project = token.document("project", "a project") if token.data.get("project") else None
+    system = token.mapping("system").get("all") is True
+    # A role on a domain says who may manage that domain's users, and nothing about servers: the admin of a domain is no
+    # administrator of the cloud. (An unscoped token has no roles.)
+    placed = project is not None or system
     actor = Actor(
         user_id=user.text("id"),
         user_name=user.text("name"),
         project_id=project.text("id") if project else None,
         project_name=project.text("name") if project else None,
-        roles=frozenset(role.text("name") for role in token.documents("roles", "a role")),
-        system=token.mapping("system").get("all") is True,
+        roles=frozenset(role.text("name") for role in token.documents("roles", "a role")) if placed else frozenset(),
+        system=system,
     )
     return actor, token.moment("expires_at")
 
