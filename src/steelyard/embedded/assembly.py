@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steelyard.embedded.configuration import DATABASES, Description, generate, networks_file
+from steelyard.embedded.configuration import Description, generate
 from steelyard.embedded.credentials import USERS
 from steelyard.embedded.files import make_directory, readable_errors, write_atomically
 from steelyard.embedded.home import Home
-from steelyard.embedded.networks import read_ids
-from steelyard.embedded.services import network_ids_file, networks_conf_file
 from steelyard.errors import Invalid
-
-__all__ = ["DATABASES", "describe", "write_files"]
 
 SCRATCH = (
     "run/neutron", "run/nova", "run/ironic", "run/ironic/tftp", "http/images",
@@ -54,11 +50,6 @@ def write_files(home: Home) -> None:
         make_directory(path.parent)
         write_atomically(path, text, durable=False)
     _write_boot_image(home.path("http", "ipa.iso"))
-    if (ids := network_ids_file(home)).is_file():
-        write_atomically(networks_conf_file(home), networks_file(read_ids(ids)))
-    else:
-        # Ironic waits for this file: one of before a `reset` would send it to networks that are gone.
-        networks_conf_file(home).unlink(missing_ok=True)
 
 
 def _write_rack(home: Home) -> None:

@@ -170,7 +170,7 @@ def _say_what_next(home: Home, status: Status, seconds: float) -> None:
     rack, port = home.record.rack_network, home.port("bmc")
     typer.echo(
         f"""
-The cloud is up, in {seconds:.1f} s{f", using {memory} MiB" if memory else ""}: {home.record.nodes} simulated servers, nothing enrolled yet.
+The cloud is up, in {seconds:.1f} s{f", using {memory} MiB" if memory else ""}, with {home.record.nodes} simulated servers in the rack.
 
 The stock client:
   export OS_CLIENT_CONFIG_FILE={home.path("clouds.yaml")}

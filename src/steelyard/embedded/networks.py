@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from steelyard.embedded.configuration import PHYSICAL_NETWORK
-from steelyard.embedded.files import write_atomically
 from steelyard.embedded.home import QUARANTINE_VLAN, RAMDISK_VLANS
 from steelyard.embedded.requests import Session
 from steelyard.errors import Conflict
@@ -69,14 +66,3 @@ def _make_subnet(session: Session, port: int, name: str, network: Mapping[str, A
         "enable_dhcp": True,
     }
     session.request(port, "POST", "/v2.0/subnets", body={"subnet": wanted})
-
-
-def write_ids(path: Path, ids: Mapping[str, str]) -> None:
-    """Remember the ids."""
-    write_atomically(path, json.dumps(dict(ids), indent=1))
-
-
-def read_ids(path: Path) -> dict[str, str]:
-    """The ids as they were remembered."""
-    ids: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return ids

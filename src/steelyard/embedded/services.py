@@ -19,7 +19,7 @@ from steelyard.embedded.requests import Session
 from steelyard.embedded.units import Plan, Service, Step
 
 LAUNCHERS = Path(__file__).parent / "launchers"
-SEED_VERSION = 1
+SEED_VERSION = 2
 """Raise it when what the steps make changes: templates of earlier versions are then not used."""
 COMPUTE_VERSION = {"X-OpenStack-Nova-API-Version": "2.90"}
 BAREMETAL_VERSION = {"X-OpenStack-Ironic-API-Version": "1.99"}
@@ -115,13 +115,11 @@ def _database_steps(home: Home, cloud: Description) -> list[Step]:
 
 
 def _network_step(home: Home, session: Session) -> Step:
-    """Beside the networks themselves, their ids: db/networks.json, and Ironic's networks.conf, which Ironic awaits."""
-    ids, conf = network_ids_file(home), networks_conf_file(home)
+    """Beside the networks themselves, Ironic's networks.conf with their ids, which Ironic awaits."""
+    conf = networks_conf_file(home)
 
     def seed() -> None:
-        made = networks.seed(session, home.port("neutron"))
-        networks.write_ids(ids, made)
-        write_atomically(conf, networks_file(made))
+        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"))))
 
     return Step(
         "networks",
@@ -129,18 +127,13 @@ def _network_step(home: Home, session: Session) -> Step:
         call=seed,
         needs=("keystone", "neutron"),
         inputs=fingerprint(SEED_VERSION, dict(networks.VLANS)),
-        discards=(ids, conf),
+        discards=(conf,),
     )
 
 
-def network_ids_file(home: Home) -> Path:
-    """Where the ids of the seeded networks are kept: with the databases, whose life they share."""
-    return home.path("db", "networks.json")
-
-
 def networks_conf_file(home: Home) -> Path:
-    """Ironic's second configuration file."""
-    return home.path("etc", "ironic", "networks.conf")
+    """Ironic's second configuration file: with the databases, as the ids in it live and die with Neutron's."""
+    return home.path("db", "networks.conf")
 
 
 # -- services ----------------------------------------------------------------------------------------------------------

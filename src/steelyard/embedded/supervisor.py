@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ from steelyard.errors import SteelyardError
 WRITE_EVERY = 5.0
 """Seconds between two writings of the status when nothing changes (memory is measured then)."""
 TAIL_LINES = 15
+NEARLY_FULL_MIB = 16
+"""With less room than this, a program that ended probably ended for want of it."""
 
 Planner = Callable[[Home], Plan]
 
@@ -125,7 +128,9 @@ class Supervisor:
     def _describe_end(self, log: Path, code: int) -> str:
         """How a program ended and what it said last, without secrets."""
         how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"It {how}; the last lines of {log}:\n{tail(self._home, log, TAIL_LINES)}"
+        free = shutil.disk_usage(self._home.root).free >> 20
+        full = f"The disk that holds {self._home.root} is full ({free} MiB free). " if free < NEARLY_FULL_MIB else ""
+        return f"{full}It {how}; the last lines of {log}:\n{tail(self._home, log, TAIL_LINES)}"
 
 
 def tail(of: Home, log: Path, lines: int) -> str:

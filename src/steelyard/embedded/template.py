@@ -75,7 +75,7 @@ def snapshot(home: Home) -> bool:
                 _copy_database(path, making / path.name)
             elif path.is_dir():
                 shutil.copytree(path, making / path.name)
-            elif path.suffix == ".json":
+            elif path.suffix == ".conf":
                 shutil.copy2(path, making / path.name)
         (making / "complete").touch(mode=0o600)
         making.replace(target)

@@ -35,7 +35,7 @@ def fill(of: Home) -> None:
     connection.close()
     of.path("db", "steps").mkdir()
     of.path("db", "steps", "nova-database").write_text("inputs")
-    of.path("db", "networks.json").write_text("{}")
+    of.path("db", "networks.conf").write_text("[neutron]")
 
 
 def empty(of: Home) -> None:
@@ -57,7 +57,7 @@ def test_what_was_kept_comes_back(made: Home) -> None:
     assert template.restore(made)
     assert flavors(made) == ["small"]
     assert made.path("db", "steps", "nova-database").read_text() == "inputs"
-    assert sorted(path.name for path in made.path("db").iterdir()) == ["networks.json", "nova.sqlite", "steps"]
+    assert sorted(path.name for path in made.path("db").iterdir()) == ["networks.conf", "nova.sqlite", "steps"]
 
 
 def test_a_database_in_use_is_kept_whole(made: Home) -> None:

@@ -57,7 +57,8 @@ class Scene:
         eventually(lambda: len(self.ironic.heartbeats) > count, what="heartbeat")
 
     def is_silent(self) -> bool:
-        """No heartbeat for a good while (several periods), and nobody answers."""
+        """No heartbeat for a good while (several periods), and nobody answers. One may be under way at first."""
+        time.sleep(QUICK["heartbeat_seconds"])
         count = len(self.ironic.heartbeats)
         time.sleep(4 * QUICK["heartbeat_seconds"])
         return len(self.ironic.heartbeats) == count and not self.answers()

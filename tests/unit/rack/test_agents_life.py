@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import sushy
 
+from steelyard.embedded.rack.agents.agent import Agent
 from steelyard.embedded.rack.agents.inventory import lldp, root_device
+from steelyard.embedded.rack.agents.links import HardwareLink, IronicLink
+from steelyard.embedded.rack.agents.steps import Machine
+from steelyard.embedded.rack.faults import Faults
 from steelyard.embedded.rack.plan import plan_rack
+from steelyard.embedded.rack.records import Records
 from steelyard.embedded.rack.standalone import RAMDISK_VLANS
 
 from .redfish_client import QUICK, eventually
@@ -147,14 +156,20 @@ def test_a_server_that_boots_in_the_wrong_vlan_waits(scene: Scene) -> None:
     eventually(lambda: bool(scene.ironic.heartbeats))
 
 
-def test_a_dead_switch_cuts_everybody_off(booted: Scene) -> None:
-    booted.rack.kill("switch")
-    try:
-        eventually(lambda: not booted.agents[SERVER]["reachable"])
-        assert booted.is_silent()
-    finally:
-        booted.rack.start("switch")
+@pytest.mark.parametrize("process", ["switch", "bmc"])
+def test_while_another_process_is_down_nobody_is_reached_and_the_answer_waits(booted: Scene, process: str) -> None:
+    booted.rack.kill(process)
+    eventually(lambda: not booted.agents[SERVER]["reachable"])
+    count = len(booted.ironic.heartbeats)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(booted.answers)
+        time.sleep(3 * QUICK["heartbeat_seconds"])
+        assert not answer.done()
+        assert len(booted.ironic.heartbeats) == count
+        booted.rack.start(process)
+        assert answer.result()
     booted.beats()
+    assert len(booted.ironic.lookups) == 1, "the same boot, the same token"
 
 
 # Restarts of either side
@@ -183,15 +198,6 @@ def test_agents_that_were_down_when_power_went_off_know_it_when_they_are_back(bo
     assert booted.is_silent()
 
 
-def test_agents_live_through_a_restart_of_the_hardware_process(booted: Scene) -> None:
-    booted.rack.kill("bmc")
-    eventually(lambda: not booted.agents[SERVER]["reachable"])
-    assert not booted.answers()
-    booted.rack.start("bmc")
-    booted.beats()
-    assert len(booted.ironic.lookups) == 1
-
-
 # Pure parts
 
 
@@ -215,3 +221,39 @@ def test_the_root_device(index: int, hints: dict[str, Any], expected: str | None
 def test_an_idle_port_still_says_who_it_is() -> None:
     nic = plan_rack(1, network="127.77", bmc_port=1, seed="s").servers[0].boot_nic
     assert [kind for kind, _ in lldp(nic, None)] == [1, 2, 3, 5, 6]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_power_off_ends_an_agent_whatever_else_happens_in_that_moment(tmp_path: Path, turns: int) -> None:
+    server = plan_rack(1, network="127.77", bmc_port=1, seed="s").servers[0]
+    rounds = 0
+
+    def connected() -> bool:
+        nonlocal rounds
+        rounds += 1
+        return False
+
+    async def scenario() -> int:
+        async with aiohttp.ClientSession() as client:
+            agent = Agent(
+                Machine(server, 1, HardwareLink(client, "http://127.0.0.1:9", "token"), client, 0.0),
+                IronicLink(client, "http://127.0.0.1:9"),
+                faults=Faults(None),
+                records=Records(tmp_path / "agents.sqlite"),
+                connected=connected,
+                vlans=dict,
+                callback_url="http://127.0.0.1:9/agent/x",
+                period=lambda: 0.01,
+            )
+            agent.start()
+            await asyncio.sleep(0.05)
+            agent.kick()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            agent.stop()
+            await asyncio.sleep(0)
+            after = rounds
+            await asyncio.sleep(1.0)
+            return rounds - after
+
+    assert asyncio.run(scenario()) == 0

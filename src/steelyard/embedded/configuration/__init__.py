@@ -37,5 +37,5 @@ def generate(cloud: Description) -> dict[str, str]:
 
 
 def networks_file(ids: Mapping[str, str]) -> str:
-    """The text of etc/ironic/networks.conf, once the networks exist."""
+    """The text of db/networks.conf, once the networks exist."""
     return render(networks_conf(ids))

@@ -8,6 +8,7 @@ holds every key and says `"whole": true`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,16 +44,11 @@ class Feed:
     async def wait(self, run: str, after: int, seconds: float) -> dict[str, Any]:
         if run != self._run:
             return {"run": self._run, "at": self._at, "whole": True, "changes": dict(self._read(None))}
-        deadline = asyncio.get_running_loop().time() + min(seconds, MAX_WAIT)
-        while self._at <= after and not self._closing:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                break
-            self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), left)
-            except TimeoutError:
-                break
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, MAX_WAIT)):
+                while self._at <= after and not self._closing:
+                    self._wake.clear()
+                    await self._wake.wait()
         keys = [key for key, at in self._changed.items() if at > after]
         changes = dict(self._read(keys)) if keys else {}
         return {"run": self._run, "at": self._at, "whole": False, "changes": changes}

@@ -1,7 +1,8 @@
 """Where Ironic reaches the agents: `/agent/{server uuid}/v1/commands`, beside the process's control endpoint.
 
 A server whose agent is not there (off, booting, another system) or cut off answers as an unplugged machine does:
-the connection ends without a word.
+the connection ends without a word. While that cannot be known, because another process of the rack is being
+restarted, the answer waits.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from steelyard.errors import Invalid
 LOG = logging.getLogger("steelyard.rack.agents")
 
 PREFIX = "/agent/"
+_PATIENCE_SECONDS = 20.0
 
 Handler = Callable[[Agent, web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,14 +51,19 @@ class Callbacks:
 
     def _behind_power(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            agent = self._fleet.agent(request.match_info["uuid"])
+            agent = await self._there(request)
             if agent is None:
                 return await control.cut(request)
             answer = await handler(agent, request)
             # Power may have gone while it was working on the answer: then there is nobody left to give it.
-            return answer if self._fleet.agent(request.match_info["uuid"]) is agent else await control.cut(request)
+            return answer if await self._there(request) is agent else await control.cut(request)
 
         return handle
+
+    async def _there(self, request: web.Request) -> Agent | None:
+        # While the hardware or switch process is being restarted nobody knows: packets are late, not lost.
+        await self._fleet.certain(_PATIENCE_SECONDS)
+        return self._fleet.agent(request.match_info["uuid"])
 
     async def _status(self, agent: Agent, _: web.Request) -> web.StreamResponse:
         return web.json_response({"version": AGENT_VERSION, "started_at": agent.boot_id})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,11 +33,11 @@ class Fleet:
         self._ports: dict[str, Mapping[str, Any]] = {}
         self._hardware_speaks = False
         self._switches_speak = False
+        self._certain = asyncio.Event()
 
     # What the hardware says
 
     def machines_changed(self, machines: Mapping[str, Any], whole: bool) -> None:
-        self._hardware_speaks = True
         for name, machine in machines.items():
             agent, boot_id = self._agents.get(name), machine["boot_id"]
             runs = machine["running"] == "ramdisk"
@@ -44,6 +46,7 @@ class Fleet:
             if runs and name not in self._agents and name in self._servers:
                 self._agents[name] = self._make(self._servers[name], boot_id)
                 self._agents[name].start()
+        self._heard(hardware=True)
         if whole:
             self._kick_all()
 
@@ -51,17 +54,16 @@ class Fleet:
         """Nobody knows what is on: the agents are not stopped, but nobody reaches them until it is known again."""
         if self._hardware_speaks:
             LOG.warning("the hardware does not answer: no agent can be reached")
-        self._hardware_speaks = False
+        self._heard(hardware=False)
 
     # What the switches say
 
     def ports_changed(self, ports: Mapping[str, Any], whole: bool) -> None:
-        self._switches_speak = True
+        self._ports = dict(ports) if whole else {**self._ports, **ports}
+        self._heard(switches=True)
         if whole:
-            self._ports = dict(ports)
             self._kick_all()
             return
-        self._ports.update(ports)
         for key in ports:
             if (agent := self._agents.get(self._by_boot_port.get(key, ""))) is not None:
                 agent.kick()
@@ -70,7 +72,7 @@ class Fleet:
         """A switch that is down forwards nothing."""
         if self._switches_speak:
             LOG.warning("the switches do not answer: every agent is cut off")
-        self._switches_speak = False
+        self._heard(switches=False)
 
     # What the agents ask
 
@@ -98,6 +100,12 @@ class Fleet:
         agent = self._agents.get(self._by_uuid.get(server_uuid, ""))
         return agent if agent is not None and agent.reachable else None
 
+    async def certain(self, seconds: float) -> None:
+        """Wait until hardware and switches both speak, but no longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._certain.wait()
+
     def as_json(self) -> dict[str, Any]:
         return {
             "hardware": self._hardware_speaks,
@@ -109,6 +117,14 @@ class Fleet:
         """The process ends; the boots do not, and are taken up again by the next one."""
         for agent in self._agents.values():
             agent.stop()
+
+    def _heard(self, *, hardware: bool | None = None, switches: bool | None = None) -> None:
+        self._hardware_speaks = self._hardware_speaks if hardware is None else hardware
+        self._switches_speak = self._switches_speak if switches is None else switches
+        if self._hardware_speaks and self._switches_speak:
+            self._certain.set()
+        else:
+            self._certain.clear()
 
     def _end(self, name: str) -> None:
         agent = self._agents.pop(name)
