@@ -59,7 +59,7 @@ def _write_rack(home: Home) -> None:
     path = home.path("rack", "rack.json")
     try:
         previous = Rack.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
+    except (Invalid, UnicodeDecodeError) as error:
         raise Invalid(
             f"{path} is damaged: {error}", code="rack_damaged", next="steelyard reset --all --yes, then: steelyard up"
         ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,59 +40,56 @@ def up(
     foreground: Foreground = False,
 ) -> None:
     """Start the embedded cloud: real OpenStack services and a simulated rack, on this machine alone."""
-    with _errors():
-        from steelyard.embedded import lifecycle
-        from steelyard.embedded.home import Wish
+    from steelyard.embedded import lifecycle
+    from steelyard.embedded.home import Wish
 
-        root, openstack = _places(starting=True)
-        began = time.monotonic()
-        wish = Wish(nodes=nodes, database=database, rpc=rpc, new_ports=new_ports)
-        home = lifecycle.start(root, openstack, wish)
-        if not wait and not foreground:
-            typer.echo("starting; see: steelyard status")
-            return
-        try:
-            last = lifecycle.follow(root, _Progress(began))
-        except KeyboardInterrupt:
-            typer.echo("the start goes on without you; see: steelyard status; to end it: steelyard down", err=True)
-            raise
-        _say_what_next(home, last, time.monotonic() - began)
-        if foreground:
-            _stay(root)
+    root, openstack = _places(starting=True)
+    began = time.monotonic()
+    wish = Wish(nodes=nodes, database=database, rpc=rpc, new_ports=new_ports)
+    home = lifecycle.start(root, openstack, wish)
+    if not wait and not foreground:
+        typer.echo("starting; see: steelyard status")
+        return
+    try:
+        last = lifecycle.follow(root, _Progress(began))
+    except KeyboardInterrupt:
+        typer.echo("the start goes on without you; see: steelyard status; to end it: steelyard down", err=True)
+        raise
+    _say_what_next(home, last, time.monotonic() - began)
+    if foreground:
+        _stay(root)
 
 
 def down() -> None:
     """Stop the embedded cloud, in order, and wait until nothing of it is left."""
-    with _errors():
-        from steelyard.embedded import lifecycle
+    from steelyard.embedded import lifecycle
 
-        root, _ = _places()
-        began = time.monotonic()
-        if lifecycle.stop(root, lifecycle.ignore_status):
-            typer.echo(f"stopped in {time.monotonic() - began:.1f} s; its state is kept in {root}")
-        else:
-            typer.echo("nothing was running")
+    root, _ = _places()
+    began = time.monotonic()
+    if lifecycle.stop(root, lifecycle.ignore_status):
+        typer.echo(f"stopped in {time.monotonic() - began:.1f} s; its state is kept in {root}")
+    else:
+        typer.echo("nothing was running")
 
 
 def status(format: Format = "table") -> None:
     """Show every service: state, process, restarts, memory. Exit code 0 only when all are up."""
-    with _errors():
-        import json
-        from dataclasses import asdict
+    import json
+    from dataclasses import asdict
 
-        from steelyard.embedded import lifecycle
-        from steelyard.embedded.status import Phase
+    from steelyard.embedded import lifecycle
+    from steelyard.embedded.status import Phase
 
-        root, _ = _places()
-        current = lifecycle.live(root)
-        if format == "json":
-            shown = asdict(current) if current is not None else {"home": str(root), "phase": Phase.DOWN}
-            typer.echo(json.dumps(shown, indent=1))
-        elif current is None:
-            typer.echo(f"{root}: down")
-        else:
-            _show(current)
-        raise typer.Exit(0 if current is not None and current.phase is Phase.UP else 1)
+    root, _ = _places()
+    current = lifecycle.live(root)
+    if format == "json":
+        shown = asdict(current) if current is not None else {"home": str(root), "phase": Phase.DOWN}
+        typer.echo(json.dumps(shown, indent=1))
+    elif current is None:
+        typer.echo(f"{root}: down")
+    else:
+        _show(current)
+    raise typer.Exit(0 if current is not None and current.phase is Phase.UP else 1)
 
 
 def logs(
@@ -102,33 +98,31 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on as the log grows.")] = False,
 ) -> None:
     """Show the log of one service, without secrets."""
-    with _errors():
-        from steelyard.embedded import home
-        from steelyard.embedded.supervisor import tail
-        from steelyard.errors import NotFound
+    from steelyard.embedded import home
+    from steelyard.embedded.supervisor import tail
+    from steelyard.errors import NotFound
 
-        root, openstack = _places()
-        of = home.load(root, openstack)
-        known = sorted(path.stem for path in of.path("log").glob("*.log"))
-        if service not in known:
-            raise NotFound(f"no log of {service!r}; there are: {', '.join(known)}", next="steelyard status")
-        path = of.path("log", f"{service}.log")
-        typer.echo(tail(of, path, lines) if lines else "", nl=bool(lines))
-        if follow:
-            _follow(of, path)
+    root, openstack = _places()
+    of = home.load(root, openstack)
+    known = sorted(path.stem for path in of.path("log").glob("*.log"))
+    if service not in known:
+        raise NotFound(f"no log of {service!r}; there are: {', '.join(known)}", next="steelyard status")
+    path = of.path("log", f"{service}.log")
+    typer.echo(tail(of, path, lines) if lines else "", nl=bool(lines))
+    if follow:
+        _follow(of, path)
 
 
 def reset(yes: Yes = False, everything: All = False) -> None:
     """Remove the cloud's data: databases, images, the rack's state, Steelyard's own database, logs."""
-    with _errors():
-        from steelyard.embedded import lifecycle
+    from steelyard.embedded import lifecycle
 
-        root, openstack = _places()
-        what = "EVERYTHING" if everything else "all data (secrets, ports and the template stay)"
-        if not yes and not typer.confirm(f"Remove {what} in {root}?"):
-            raise typer.Exit(1)
-        lifecycle.reset(root, openstack, everything=everything)
-        typer.echo(f"removed {what} in {root}; start again: steelyard up")
+    root, openstack = _places()
+    what = "EVERYTHING" if everything else "all data (secrets, ports and the template stay)"
+    if not yes and not typer.confirm(f"Remove {what} in {root}?"):
+        raise typer.Exit(1)
+    lifecycle.reset(root, openstack, everything=everything)
+    typer.echo(f"removed {what} in {root}; start again: steelyard up")
 
 
 # -- how it is shown ---------------------------------------------------------------------------------------------------
@@ -252,20 +246,3 @@ def _places(*, starting: bool = False) -> tuple[Path, Path]:
     beside = Path(sys.prefix).parent / "openstack"
     openstack = settings.openstack_env if settings.openstack_env is not None else beside
     return settings.home.expanduser().resolve(), openstack.expanduser().absolute()
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Errors as a person reads them, with an exit code that means something."""
-    from steelyard import errors
-
-    codes = {errors.Invalid: 2, errors.Forbidden: 3, errors.NotFound: 4, errors.Conflict: 5, errors.Unavailable: 6}
-    try:
-        yield
-    except errors.SteelyardError as error:
-        typer.echo(f"error: {error.detail}", err=True)
-        if error.next:
-            typer.echo(f"next:  {error.next}", err=True)
-        raise typer.Exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1)) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None

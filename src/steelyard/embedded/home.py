@@ -171,6 +171,16 @@ def _changed(record: Record, wish: Wish) -> Record:
             code="rack_cannot_shrink",
             next=f"steelyard reset --yes, then: steelyard up --nodes {wish.nodes}",
         )
+    check_fixed(record, wish)
+    if wish.nodes is not None:
+        record = replace(record, nodes=wish.nodes)
+    if wish.new_ports:
+        record = _with_new_ports(record)
+    return record
+
+
+def check_fixed(record: Record, wish: Wish) -> None:
+    """Raise Conflict if another database or broker is wished for than the home was made with."""
     for name, wanted in (("database", wish.database), ("rpc", wish.rpc)):
         if wanted is not None and not wanted.startswith(getattr(record, name)):
             raise Conflict(
@@ -178,11 +188,6 @@ def _changed(record: Record, wish: Wish) -> Record:
                 code=f"{name}_fixed",
                 next=f"steelyard reset --all --yes, then: steelyard up --{name} …; or use another STEELYARD_HOME",
             )
-    if wish.nodes is not None:
-        record = replace(record, nodes=wish.nodes)
-    if wish.new_ports:
-        record = _with_new_ports(record)
-    return record
 
 
 def _with_new_ports(record: Record) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from steelyard.embedded import home, loopback, processes, status
+from steelyard.embedded.credentials import GENERATED
 from steelyard.embedded.files import make_directory, readable_errors
 from steelyard.embedded.home import Home, Wish
 from steelyard.embedded.status import Phase, Status
@@ -59,6 +61,7 @@ def _already(root: Path, openstack: Path, wish: Wish, running: Status) -> Home:
     if running.phase in (Phase.STOPPING, Phase.FAILED):
         raise Conflict("it is being stopped just now", code="stopping", next="wait for: steelyard down")
     present = home.load(root, openstack)
+    home.check_fixed(present.record, wish)
     if wish.new_ports or (wish.nodes is not None and wish.nodes != present.record.nodes):
         raise Conflict(
             f"it runs already, with {present.record.nodes} servers in the rack",
@@ -127,13 +130,13 @@ def stop(root: Path, on_status: OnStatus) -> bool:
 
 
 def _end_supervisor(root: Path, running: Status, on_status: OnStatus) -> None:
-    os.kill(running.supervisor.pid, 15)
+    processes.send(running.supervisor, signal.SIGTERM)
     deadline = time.monotonic() + STOP_WITHIN
     while processes.is_running(running.supervisor):
         if (current := status.read(status_file(root))) is not None:
             on_status(current)
         if time.monotonic() > deadline:
-            os.kill(running.supervisor.pid, 9)  # takes its children along (launchers/lifeline.py)
+            processes.send(running.supervisor, signal.SIGKILL)  # takes its children along (launchers/lifeline.py)
         time.sleep(0.05)
 
 
@@ -148,7 +151,7 @@ def reset(root: Path, openstack: Path, *, everything: bool) -> None:
         raise NotFound(f"no embedded cloud in {root}", code="no_home", next="steelyard up")
     known = {name.split("/")[0] for name in (*DATA, *KEPT_DATA)}
     ours = [path for path in root.iterdir() if path.name in known or path.name == "db.making"]
-    if not any(path.name in ("home.json", "secrets") for path in ours):
+    if not _is_home(root):
         raise Refused(f"{root} does not look like a home of Steelyard", code="not_a_home", next="check STEELYARD_HOME")
     if home.exists(root):
         _drop_databases(root, openstack)
@@ -158,6 +161,14 @@ def reset(root: Path, openstack: Path, *, everything: bool) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _is_home(root: Path) -> bool:
+    """Whether this is a home, perhaps a half-made or damaged one: told by files that nothing else has.
+
+    A directory called `secrets` is not enough: with STEELYARD_HOME=~ the user's own `images` and `log` would go.
+    """
+    return home.exists(root) or any((root / "secrets" / name).is_file() for name in GENERATED)
 
 
 def _drop_databases(root: Path, openstack: Path) -> None:

@@ -117,16 +117,28 @@ def kill_group(pid: int, number: signal.Signals) -> None:
         return
 
 
+def send(process: Identity, number: signal.Signals) -> None:
+    """Send a signal to just this process; nothing happens when it has ended, even if its number is used again."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if is_running(process):  # the handle cannot come to mean another one between this look and the signal
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+
+
 def end_all(processes: Iterable[Identity], *, grace_seconds: float) -> None:
     """SIGTERM to each, and SIGKILL to those that are still there after the grace; returns when all have ended."""
     left = list(processes)
     for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
         left = [one for one in left if is_running(one)]
         for one in left:
-            try:
-                os.kill(one.pid, number)
-            except ProcessLookupError:
-                continue
+            send(one, number)
         deadline = time.monotonic() + seconds
         while any(is_running(one) for one in left) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,39 @@ def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path: Path, openstack:
     assert (other / "db").is_dir()
     with pytest.raises(NotFound):
         lifecycle.reset(tmp_path / "none", openstack, everything=True)
+
+
+def test_reset_spares_a_directory_that_has_secrets_of_its_own(tmp_path: Path, openstack: Path) -> None:
+    """STEELYARD_HOME=~ by mistake: the user's own directories have names like ours."""
+    for name in ("secrets", "images", "log", "cache"):
+        (tmp_path / "me" / name).mkdir(parents=True)
+    for everything in (False, True):
+        with pytest.raises(Refused, match="does not look like"):
+            lifecycle.reset(tmp_path / "me", openstack, everything=everything)
+    assert len(list((tmp_path / "me").iterdir())) == 4
+
+
+def test_reset_takes_a_half_made_home(tmp_path: Path, openstack: Path) -> None:
+    (tmp_path / "half" / "secrets").mkdir(parents=True)
+    (tmp_path / "half" / "secrets" / "admin_password").write_text("x")
+    lifecycle.reset(tmp_path / "half", openstack, everything=True)
+    assert list((tmp_path / "half").iterdir()) == []
+
+
+def test_a_signal_reaches_just_the_process_that_was_meant() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        meant = processes.identity(child.pid)
+        assert meant is not None
+        processes.send(processes.Identity(child.pid, meant.start - 1), signal.SIGKILL)  # one that had the number before
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.3)
+        processes.send(meant, signal.SIGKILL)
+        assert child.wait(5) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+    processes.send(meant, signal.SIGTERM)  # has ended: nothing happens
 
 
 def test_a_missing_environment_is_said_before_anything_is_made(root: Path, tmp_path: Path) -> None:

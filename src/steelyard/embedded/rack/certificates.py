@@ -45,10 +45,14 @@ class Authority:
             raise Invalid(
                 f"The rack's certificate authority in {directory} is damaged: {error}",
                 code="rack_ca",
-                next="steelyard reset",
+                next="steelyard reset --all --yes, then: steelyard up",
             ) from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Invalid(f"{key_file} is not an elliptic curve key", code="rack_ca", next="steelyard reset")
+            raise Invalid(
+                f"{key_file} is not an elliptic curve key",
+                code="rack_ca",
+                next="steelyard reset --all --yes, then: steelyard up",
+            )
         return cls(certificate, key)
 
     @classmethod

@@ -112,14 +112,18 @@ class Rack:
         except ValueError as error:
             raise Invalid(f"The rack plan is not JSON: {error}", code="rack_plan") from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise Invalid("The rack plan has an unknown format", code="rack_plan", next="steelyard reset")
+            raise Invalid(
+                "The rack plan has an unknown format",
+                code="rack_plan",
+                next="steelyard reset --all --yes, then: steelyard up",
+            )
         try:
             return _rack_of(document)
         except (KeyError, TypeError, ValueError) as error:
             raise Invalid(
                 f"The rack plan is damaged ({type(error).__name__} at {error})",
                 code="rack_plan",
-                next="steelyard reset",
+                next="steelyard reset --all --yes, then: steelyard up",
             ) from None
 
     def server(self, name: str) -> Server:

@@ -75,7 +75,11 @@ def read_home(home: Path) -> RackHome:
         raise Invalid(f"`ramdisk_vlans` in {home / 'home.json'} must give a VLAN for each role", code="home_vlans")
     token = _read(home / TOKEN).strip()
     if len(token) < 16:
-        raise Invalid(f"{home / TOKEN} holds no usable token", code="rack_token", next="steelyard reset")
+        raise Invalid(
+            f"{home / TOKEN} holds no usable token",
+            code="rack_token",
+            next="steelyard reset --all --yes, then: steelyard up",
+        )
     return RackHome(
         home=home,
         rack=rack,
@@ -136,7 +140,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(_read(path))
     except ValueError as error:
-        raise Invalid(f"{path} is not JSON: {error}", code="home_files", next="steelyard reset") from None
+        raise Invalid(
+            f"{path} is not JSON: {error}", code="home_files", next="steelyard reset --all --yes, then: steelyard up"
+        ) from None
     if not isinstance(document, dict):
-        raise Invalid(f"{path} is not a JSON object", code="home_files", next="steelyard reset")
+        raise Invalid(
+            f"{path} is not a JSON object", code="home_files", next="steelyard reset --all --yes, then: steelyard up"
+        )
     return document
