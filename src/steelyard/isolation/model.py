@@ -1,6 +1,6 @@
 """Which network each NIC of a server must be on, and whether the controller and the switch agree. Pure.
 
-Three views of every attachment: *intended* follows from the phase (design, section 4), *controller* is what the network
+Three views of every attachment: *intended* follows from the phase (docs/glossary.md), *controller* is what the network
 controller has bound, *switch* is what the switch itself reports when read back. Only all three together are proof.
 """
 
@@ -163,6 +163,10 @@ def _place(link: SwitchLink) -> tuple[str, str]:
     return link.switch_id.lower(), link.port_id
 
 
+def _there(link: SwitchLink) -> str:
+    return f"{link.switch_name or link.switch_id} {link.port_id}"
+
+
 def _intended(nic: NodePort, role: Role, instance_id: str | None, seen: Seen) -> tuple[View, Role]:
     """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle."""
     if role is Role.IDLE:
@@ -214,8 +218,8 @@ def _trouble(
         return f"intended {_words(intended)}, the controller has {_words(controller)}"
     if bound and (bound[0].link is None or bound[0].status != "ACTIVE"):
         return f"the controller has not bound it: status {bound[0].status or 'unknown'}"
-    if bound and nic.link is not None and bound[0].link is not None and bound[0].link.port_id != nic.link.port_id:
-        return f"the controller bound it to {bound[0].link.port_id}, its cable is in {nic.link.port_id}"
+    if bound and nic.link is not None and bound[0].link is not None and _place(bound[0].link) != _place(nic.link):
+        return f"the controller bound it to {_there(bound[0].link)}, its cable is in {_there(nic.link)}"
     if switch is not None and switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
     if switch is not None and switch.note:

@@ -22,7 +22,7 @@ Net = IPv4Network | IPv6Network
 
 
 class NetworkRole(StrEnum):
-    """What a network is for (design.md, section 4)."""
+    """What a network is for (docs/glossary.md)."""
 
     TENANT = "tenant"
     """A project's own."""
