@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
     "discover": Command("Find servers by their BMCs.", ("steelyard.discovery.commands:discover",), _OPERATOR),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
-        "Servers under management: list, show, onboard, delete.",
+        "Servers under management: list, show, onboard, wait, delete.",
         (
             "steelyard.inventory.commands:node_app",
             "steelyard.discovery.commands:node_app",
@@ -85,7 +85,9 @@ COMMANDS: dict[str, Command] = {
     "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
     "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
     "server": Command(
-        "Deployed servers: create, list, show, power, delete.", ("steelyard.lifecycle.commands:server_app",), _TENANT
+        "Deployed servers: create, list, show, wait, power, delete.",
+        ("steelyard.lifecycle.commands:server_app",),
+        _TENANT,
     ),
     "operation": Command("Work in progress and done.", ("steelyard.operations.commands:app",), _TENANT),
 }

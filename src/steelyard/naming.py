@@ -5,11 +5,12 @@ Pure, and the same for every room: what is refused here is refused alike for an 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from steelyard.errors import Conflict, Invalid, NotFound
+from steelyard.errors import Conflict, Invalid, NotFound, Refused
 
 MAX_NAME = 255
 """Characters. Glance, Nova and Neutron all keep names in VARCHAR(255)."""
@@ -71,7 +72,29 @@ def pick(
     return named[0]
 
 
+def require_meant(kind: str, reference: str, thing_id: str, *, theirs: bool, next: str) -> None:
+    """An administrator removes another project's (`theirs`) thing by its id only: names are used in every project.
+
+    Raises `Refused` (`another_project`).
+    """
+    if theirs and reference != thing_id:
+        raise Refused(
+            f"The {kind} {shown(reference)} belongs to another project; if it is meant, say its id.",
+            code="another_project",
+            next=next,
+        )
+
+
 def shown(text: str, limit: int = 80) -> str:
     """What a user typed, quoted so that it can stand in a message: escaped and cut."""
     quoted = repr(text)
     return quoted if len(quoted) <= limit else quoted[: limit - 1] + "…"
+
+
+def placement_class(resource_class: str) -> str:
+    """A node's resource class as Nova reports it to Placement: `bm.large` is `CUSTOM_BM_LARGE`.
+
+    The rule is os-resource-classes' `normalize_name`: every run of other characters becomes one `_`, upper case,
+    `CUSTOM_` before it (so `CUSTOM_X` in Ironic becomes `CUSTOM_CUSTOM_X`).
+    """
+    return "CUSTOM_" + re.sub("[^0-9A-Za-z]+", "_", resource_class).upper()

@@ -118,6 +118,8 @@ class Node:
     """Ironic's properties: cpus, memory_mb, local_gb, cpu_arch, capabilities, vendor, ..."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Steelyard's own notes live under the key `steelyard`."""
+    step: str | None = None
+    """Ironic's deploy or clean step that runs now: write_image, switch_to_tenant_network, erase_devices, ..."""
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -225,7 +227,8 @@ class ServerSpec:
     image_id: str
     network_ids: tuple[str, ...]
     key_name: str | None = None
-    user_data: str | None = None
+    user_data: str | None = field(default=None, repr=False)
+    """Base64, as Nova takes it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

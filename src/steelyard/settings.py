@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
 
+    inspect_seconds: float = Field(default=900.0, ge=60.0)
+    """How long an onboarding waits for the agent's report: from power on, through the firmware, to the end."""
+
     deploy_kernel: str | None = None
     deploy_ramdisk: str | None = None
     deploy_iso: str | None = None

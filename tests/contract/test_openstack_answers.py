@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,8 @@ from steelyard.clouds.openstack.images import image_of
 from steelyard.clouds.openstack.network import network_of, port_of, subnet_of
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.ports import Cloud
-from steelyard.errors import SteelyardError, Unauthenticated, Unavailable, UpstreamError
+from steelyard.errors import Invalid, SteelyardError, Unauthenticated, Unavailable, UpstreamError
+from steelyard.nouns import ServerSpec
 
 from .answering import TENANT_TOKEN, AnsweringCloud, Reply, answering_cloud
 
@@ -202,6 +204,30 @@ def test_tokens_that_make_no_sense(cloud: AnsweringCloud) -> None:
         cloud.answers["GET", "/identity/v3/auth/tokens"] = Reply(200, body)
         with pytest.raises(UpstreamError):
             cloud.clouds().identity.validate(TENANT_TOKEN)
+
+
+@pytest.mark.parametrize("where", ["project", "system", "domain", "nowhere"])
+def test_the_admin_of_a_domain_is_no_administrator(cloud: AnsweringCloud, where: str) -> None:
+    from .answering import token_body
+
+    body = token_body(cloud.base)
+    token = body["token"]
+    token["roles"] = [{"id": "r", "name": "admin"}]
+    project = token.pop("project")
+    scope = {"project": project, "system": {"all": True}, "domain": {"id": "d", "name": "customers"}, "nowhere": None}
+    token[where] = scope[where]
+    cloud.answers["GET", "/identity/v3/auth/tokens"] = Reply(200, body)
+    actor = cloud.clouds().identity.validate(TENANT_TOKEN)
+    assert actor.is_admin is (where in {"project", "system"})
+    assert actor.may_write is (where in {"project", "system"})
+
+
+def test_user_data_is_passed_on_as_it_came(cloud: AnsweringCloud) -> None:
+    cloud.answers["POST", "/compute/v2.1/servers"] = Reply(400, {"badRequest": {"message": "seen"}})
+    with pytest.raises(Invalid):
+        cloud.clouds().own.compute.create(ServerSpec("s", "f", "i", (), user_data="I2Nsb3VkLWNvbmZpZwo="))
+    (sent,) = [each for each in cloud.requests if each.method == "POST" and each.path.endswith("/servers")]
+    assert json.loads(sent.body)["server"]["user_data"] == "I2Nsb3VkLWNvbmZpZwo="
 
 
 def test_an_expired_token_is_refused_even_if_the_service_says_otherwise(cloud: AnsweringCloud) -> None:

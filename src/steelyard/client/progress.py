@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from steelyard.client.errors import EXIT_UNAVAILABLE, ClientError, OperationFailed, WaitTimeout
-from steelyard.client.rest import Client
+from steelyard.client.rest import Client, Json
 from steelyard.client.text import safe, width
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -43,15 +44,15 @@ def wait_for(
     """Wait until all have ended, whatever their end, and return them as they are then. Raises `WaitTimeout`."""
     known = {operation["id"]: operation for operation in operations}
     screen = _Screen(stream or sys.stderr, several=len(known) > 1)
-    patience = _Patience(client, sleep)
+    patience = Patience(client, sleep)
     begin = time.monotonic()
     try:
         while True:
+            spent = time.monotonic() - begin
             for operation in known.values():
-                screen.news(operation)
+                screen.news(operation, spent)
             if all(operation["phase"] in ENDED for operation in known.values()):
                 return list(known.values())
-            spent = time.monotonic() - begin
             if timeout is not None and spent >= timeout:
                 waiting = [operation["id"] for operation in known.values() if operation["phase"] not in ENDED]
                 raise WaitTimeout(
@@ -62,7 +63,8 @@ def wait_for(
             sleep(FIRST_POLL if spent < LATER else LATER_POLL)
             for operation in list(known.values()):
                 if operation["phase"] not in ENDED:
-                    known[operation["id"]] = patience.get(operation["id"])
+                    path = client.path("/v1/operations", operation["id"])
+                    known[operation["id"]] = dict(patience.get(path)["operation"])
     finally:
         screen.clear()
 
@@ -91,19 +93,19 @@ def _label(operation: Operation) -> str:
     return str(named or operation.get("subject") or operation["id"])
 
 
-class _Patience:
-    """Asks for operations, and bears with a server that is being restarted: the operations outlive it."""
+class Patience:
+    """Asks, and bears with a server that is being restarted: what it works on outlives it."""
 
-    def __init__(self, client: Client, sleep: Callable[[float], None]) -> None:
+    def __init__(self, client: Client, sleep: Callable[[float], None] = time.sleep) -> None:
         self._client = client
         self._sleep = sleep
 
-    def get(self, operation_id: str) -> Operation:
+    def get(self, path: str) -> Json:
+        """The answer. Raises `ServerUnreachable` (or what it says) after `PATIENCE` seconds without one."""
         tries = 0
         while True:
             try:
-                answer = self._client.get(self._client.path("/v1/operations", operation_id))
-                return dict(answer["operation"])
+                return self._client.get(path)
             except ClientError as error:
                 tries += 1
                 if error.exit_code != EXIT_UNAVAILABLE or tries * LATER_POLL >= PATIENCE:
@@ -112,7 +114,11 @@ class _Patience:
 
 
 class _Screen:
-    """Lines for what has happened; on a terminal one more, rewritten, for what is happening."""
+    """Lines for what has happened; on a terminal one more, rewritten, for what is happening.
+
+    One operation: a line for each step that ends and, in a log, for each change of what it waits for. Several: a line
+    whenever one goes on to its next step, and one for its end.
+    """
 
     def __init__(self, stream: TextIO, *, several: bool) -> None:
         self._stream = stream
@@ -120,26 +126,55 @@ class _Screen:
         self._live = stream.isatty()
         self._drawn = 0
         self._told: set[tuple[str, str]] = set()
+        self._doing: dict[str, str] = {}
+        self._running: dict[str, str] = {}
 
-    def news(self, operation: Operation) -> None:
-        for step in operation["steps"]:
-            if step["phase"] in ENDED:
-                self._line(operation, step["name"], step["phase"], step["seconds"], step.get("error"))
-            elif step["phase"] == "running" and not self._live:
-                self._line(operation, f"{step['name']} ...", "", None, None)
+    def news(self, operation: Operation, spent: float) -> None:
         if operation["phase"] in ENDED:
-            self._line(operation, operation["kind"], operation["phase"], operation["seconds"], None)
-
-    def _line(self, operation: Operation, what: str, phase: str, seconds: float | None, error: str | None) -> None:
-        if (operation["id"], what) in self._told:
+            self._steps(operation)
+            self._end(operation)
             return
-        self._told.add((operation["id"], what))
+        self._steps(operation)
+        step = next((step["name"] for step in operation["steps"] if step["phase"] == "running"), None)
+        if step is None:
+            return
+        if self._several:
+            self._change(operation, step, f"{spent:5.1f} s  {_label(operation)}: {step}")
+        elif not self._live:
+            waiting = operation.get("waiting_for")
+            if waiting or self._running.get(operation["id"]) == step:  # a step that is over at the next look is no news
+                doing = f"{step}: {waiting}" if waiting else f"{step} ..."
+                self._change(operation, doing, f"{spent:5.1f} s  {doing}")
+            self._running[operation["id"]] = step
+
+    def _change(self, operation: Operation, doing: str, line: str) -> None:
+        """A line, unless what is being done is what was being done (a counter that counts is no news)."""
+        plain = _DIGITS.sub("#", doing)
+        if self._doing.get(operation["id"]) != plain:
+            self._doing[operation["id"]] = plain
+            self._print(line)
+
+    def _steps(self, operation: Operation) -> None:
+        for step in [] if self._several else operation["steps"]:
+            if step["phase"] in ENDED:
+                self._once(operation, step["name"], _ended(step["name"], step, step.get("error")))
+
+    def _end(self, operation: Operation) -> None:
+        error = operation.get("error") or {}
+        if self._several:
+            at = f" at '{error['step']}'" if error.get("step") else ""
+            text = _ended(f"{_label(operation)}:", operation, error.get("detail"), at)
+        else:
+            text = _ended(operation["kind"], operation, None)
+        self._once(operation, "", text)
+
+    def _once(self, operation: Operation, what: str, text: str) -> None:
+        if (operation["id"], what) not in self._told:
+            self._told.add((operation["id"], what))
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         self.clear()
-        mark = {"succeeded": "done", "": ""}.get(phase, phase)
-        subject = f"{_label(operation)}: " if self._several else ""
-        time_taken = f" ({seconds:.1f} s)" if seconds is not None else ""
-        because = f": {error}" if error else ""
-        text = f"{subject}{what} {mark}".rstrip() + time_taken + because
         print(safe(text), file=self._stream, flush=True)
 
     def now(self, running: Sequence[Operation], spent: float) -> None:
@@ -147,9 +182,10 @@ class _Screen:
             return
         first = running[0]
         step = next((step["name"] for step in first["steps"] if step["phase"] == "running"), first["phase"])
+        subject = f"{_label(first)}: " if self._several else ""
         waiting = f", waiting for: {first['waiting_for']}" if first.get("waiting_for") else ""
         more = f" (+{len(running) - 1} more)" if len(running) > 1 else ""
-        text = safe(f"{spent:4.0f} s  {step}{waiting}{more}")[:110]
+        text = safe(f"{spent:4.0f} s  {subject}{step}{waiting}")[: 110 - len(more)] + more
         self.clear()
         self._stream.write(text)
         self._stream.flush()
@@ -160,3 +196,13 @@ class _Screen:
             self._stream.write("\r" + " " * self._drawn + "\r")
             self._stream.flush()
             self._drawn = 0
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def _ended(what: str, ended: dict[str, Any], error: str | None, at: str = "") -> str:
+    """`enroll done (0.8 s)`, `bm-001: failed at 'clean' (3.0 s): why`."""
+    mark = "done" if ended["phase"] == "succeeded" else str(ended["phase"])
+    time_taken = f" ({ended['seconds']:.1f} s)" if ended.get("seconds") is not None else ""
+    return f"{what} {mark}{at}{time_taken}" + (f": {error}" if error else "")

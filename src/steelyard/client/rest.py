@@ -9,6 +9,8 @@ What it returns is what the API documents (`/openapi.json`); the types below say
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -24,6 +26,13 @@ Params: TypeAlias = Mapping[str, str | int | float | bool | list[str] | None]
 
 PAGE = 1000
 UPLOAD_CHUNK = 1 << 20
+RETRY_AFTER = 1.0
+"""Seconds before a request whose answer was lost is sent again."""
+
+
+def fresh_key() -> str:
+    """An idempotency key for one request."""
+    return str(uuid.uuid4())
 
 
 def connect() -> Client:
@@ -57,9 +66,16 @@ class Client:
     def post(
         self, path: str, json: Mapping[str, Any] | None = None, *, params: Params | None = None, key: str | None = None
     ) -> Json:
-        """`key`: the idempotency key; with it, asking twice does the work once."""
-        headers = {"Idempotency-Key": key} if key else {}
-        return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
+        """`key`: the idempotency key (`fresh_key()`). With it, asking twice does the work once; so a request whose
+        answer was lost is asked again, once, with the same key."""
+        if not key:
+            return self._request("POST", path, params=params, json=dict(json or {}))
+        headers = {"Idempotency-Key": key}
+        try:
+            return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
+        except ServerUnreachable:
+            time.sleep(RETRY_AFTER)
+            return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
 
     def put(self, path: str, json: Mapping[str, Any]) -> Json:
         return self._request("PUT", path, json=dict(json))

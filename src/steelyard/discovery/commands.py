@@ -11,7 +11,7 @@ from steelyard.client.errors import UsageError
 from steelyard.client.options import Format, Limit, Marker, Reason, Wait, WaitTimeout, command_group, examples
 from steelyard.client.output import Column, finish, hint, say, show
 from steelyard.client.progress import raise_if_failed, wait_for
-from steelyard.client.rest import connect
+from steelyard.client.rest import connect, fresh_key
 
 candidate_app = command_group("Candidates: servers that were found by their BMCs.")
 node_app = command_group("Nodes: servers under management.")
@@ -108,7 +108,7 @@ def discover(
     """
     body = {"targets": targets, "credentials": _read(credentials), "port": port, "timeout": timeout}
     client = connect()
-    answer = client.post("/v1/discoveries", body)
+    answer = client.post("/v1/discoveries", body, key=fresh_key())
     if not wait or format == "json":
         finish(client, answer, wait=wait, timeout=wait_timeout, format=format)
         return
@@ -224,6 +224,9 @@ def onboard(
     resource_class: Annotated[
         str | None, typer.Option("--class", help="Resource class. Default: bm-small, bm-medium or bm-large by size.")
     ] = None,
+    recabled: Annotated[
+        bool, typer.Option("--recabled", help="Its cables were moved on purpose: take what LLDP tells now.")
+    ] = False,
     reason: Reason = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
@@ -239,8 +242,10 @@ def onboard(
     body |= {
         name: value for name, value in (("resource_class", resource_class), ("reason", reason)) if value is not None
     }
+    if recabled:
+        body["recabled"] = True
     client = connect()
-    answer = client.post("/v1/nodes/onboard", body)
+    answer = client.post("/v1/nodes/onboard", body, key=fresh_key())
     if not answer["operations"] and format == "table":
         say("Every candidate is a node already.")
         return

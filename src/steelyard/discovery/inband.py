@@ -74,9 +74,9 @@ def identity_conflict(candidate: Candidate, found: InBand) -> str | None:
     return "neither a serial number nor a MAC address is known on both sides, so nothing proves that it is the server"
 
 
-def moved_links(candidate: Candidate, found: InBand) -> str | None:
-    """Which cable moved since the last inspection, as a sentence; None for none."""
-    for mac, link in candidate.links.items():
+def moved_links(known: Mapping[str, SwitchLink], found: InBand) -> str | None:
+    """Which cable moved since the switch ports `known` by MAC were learned, as a sentence; None for none."""
+    for mac, link in known.items():
         now = found.links.get(mac)
         if now is not None and (now.switch_id, now.port_id) != (link.switch_id, link.port_id):
             return (
@@ -88,10 +88,13 @@ def moved_links(candidate: Candidate, found: InBand) -> str | None:
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
+_PORT = re.compile(r"[A-Za-z0-9][\w ./:@+-]{0,127}", re.ASCII)
+"""A port id is put into commands for the switch, and the server says what it heard: nothing that ends a command."""
+
 
 def _link(heard: Mapping[str, Any]) -> SwitchLink | None:
     chassis, port = _text(heard.get("switch_chassis_id")), _text(heard.get("switch_port_id"))
-    if not chassis or not port or not _MAC.fullmatch(chassis.lower()):
+    if not chassis or not port or not _MAC.fullmatch(chassis.lower()) or not _PORT.fullmatch(port):
         return None
     return SwitchLink(switch_id=chassis.lower(), port_id=port, switch_name=_text(heard.get("switch_system_name")))
 
@@ -105,7 +108,8 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def _text(value: object) -> str | None:
-    return value[:255] if isinstance(value, str) and value.strip() else None
+    """Text without control characters, which it could only hold to deceive whoever reads it."""
+    return value[:255] if isinstance(value, str) and value.strip() and value.isprintable() else None
 
 
 def _whole(value: object) -> int | None:

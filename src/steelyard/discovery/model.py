@@ -212,11 +212,6 @@ def is_class(name: str) -> bool:
     return bool(_CLASS.fullmatch(name))
 
 
-def placement_class(resource_class: str) -> str:
-    """An Ironic resource class as Placement calls it: `bm-large` is `CUSTOM_BM_LARGE` (Nova's ironic driver)."""
-    return "CUSTOM_" + re.sub(r"[^A-Z0-9]", "_", resource_class.upper()).removeprefix("CUSTOM_")
-
-
 def traits_for(vendor: str | None, architecture: str | None) -> frozenset[str]:
     """Capabilities that flavors can ask for: the maker and the CPU architecture."""
     traits = set()

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from steelyard.clouds.ports import Cloud, Clouds, ProvisionVerb
-from steelyard.discovery.inband import InBand, identity_conflict, in_band, moved_links
+from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, node_of
 from steelyard.discovery.model import (
     Candidate,
     CandidateState,
     KnownNodes,
     node_name,
-    placement_class,
     size_class,
-    traits_for,
 )
-from steelyard.errors import Conflict, Duplicate, NotFound
-from steelyard.nouns import Node, NodePort, NodePortSpec, NodeSpec
+from steelyard.discovery.stopping import Watch
+from steelyard.errors import Duplicate, NotFound
+from steelyard.naming import placement_class
+from steelyard.nouns import Node, NodePortSpec, NodeSpec, SwitchLink
 from steelyard.operations.model import Done, Failed, Outcome, Retry, StepContext
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -27,12 +27,23 @@ POLL = 1.0
 """Seconds between two looks at a node that works."""
 
 
-_AFTER_VERIFY = frozenset({
-    "manageable", "inspecting", "inspect wait", "inspect failed", "cleaning", "clean wait", "clean failed", "available",
+AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
+SAYS_NEXT = frozenset({
+    "already_enrolled", "verify_failed", "identity_conflict", "cable_moved", "no_lldp", "candidate_not_found",
+    "switch_port_taken",
+    "node_deployed",
 })  # fmt: skip
-_SAYS_NEXT = frozenset({"already_enrolled", "verify_failed", "identity_conflict", "cable_moved", "no_lldp"})
 """Failures after which onboarding again is not what helps; their own `next` says what does."""
-_AFTER_INSPECTION = frozenset({"cleaning", "clean wait", "clean failed", "available"})
+
+
+def abandoned(cloud: Cloud, node: Node) -> bool:
+    """Whether no server of Nova's is on the node, whatever Ironic still believes."""
+    if node.instance_id is None:
+        return True
+    try:
+        return cloud.compute.get(node.instance_id).status == "DELETED"
+    except NotFound:
+        return True
 
 
 class Onboarding:
@@ -42,6 +53,9 @@ class Onboarding:
         self._clouds = clouds
         self._store = store
         self._settings = settings
+        self._watch = Watch(clouds)
+        self._binding = Binding(clouds=clouds, store=store, settings=settings)
+        self.identify = self._binding.identify
 
     @property
     def _cloud(self) -> Cloud:
@@ -60,15 +74,18 @@ class Onboarding:
                 next=f"steelyard node show {node.id}",
             )
         self._begin(candidate, node)
+        links = {} if ctx.params.get("recabled") else self._binding.usable_links(candidate, node)
         if node is None:
-            node = self._create(candidate, ctx.params.get("resource_class"), {each.name or "" for each in nodes})
+            taken = {each.name or "" for each in nodes}
+            node = self._create(candidate, ctx.params.get("resource_class"), taken, managed=bool(links))
             self._begin(candidate, node)
         elif node.provision_state == "enroll" and candidate.secret_id:
             # Credentials or address may be better now than when the last attempt failed.
             for path, value in self._driver_info(candidate).items():
                 node = self._cloud.nodes.update(node.id, {f"/driver_info/{path}": value})
-        self._ports_for(node, candidate)
-        return Done({"node_id": node.id, "node": node.name})
+        self._watch.begin(node)
+        self._ports_for(node, candidate, links)
+        return Done({"node_id": node.id, "node": node.name, "switch_ports_known": bool(links)})
 
     def _begin(self, candidate: Candidate, node: Node | None) -> None:
         self._store.candidates.change(
@@ -78,7 +95,7 @@ class Onboarding:
             ),
         )
 
-    def _create(self, candidate: Candidate, resource_class: str | None, taken: set[str]) -> Node:
+    def _create(self, candidate: Candidate, resource_class: str | None, taken: set[str], *, managed: bool) -> Node:
         """Enroll. Its class is there from the start: Nova must never see a node without one."""
         spec = NodeSpec(
             name=node_name(candidate, taken),
@@ -97,7 +114,7 @@ class Onboarding:
                 "inspect": "agent",
                 # Ironic moves no switch port that it does not know. Until LLDP has told which one it is, a server
                 # is inspected on the network that an unconfigured switch port is on (the discovery VLAN).
-                "network": "neutron" if candidate.links else "noop",
+                "network": "neutron" if managed else "noop",
             },
         )  # fmt: skip
         try:
@@ -123,7 +140,7 @@ class Onboarding:
         }
         return info | {name: url for name, url in images.items() if url}
 
-    def _ports_for(self, node: Node, candidate: Candidate) -> None:
+    def _ports_for(self, node: Node, candidate: Candidate, links: Mapping[str, SwitchLink]) -> None:
         """A port for every NIC that the BMC names, with its switch port where an earlier inspection proved it."""
         known = {port.mac: port for port in self._cloud.node_ports.all()}
         for mac in candidate.macs:
@@ -136,7 +153,7 @@ class Onboarding:
                     next=f"steelyard node show {owner}",
                 )
             if port is None:
-                link = candidate.links.get(mac)
+                link = links.get(mac)
                 self._cloud.node_ports.create(
                     NodePortSpec(
                         node_id=node.id,
@@ -160,7 +177,7 @@ class Onboarding:
     def verify_ended(self, ctx: StepContext) -> Outcome:
         """Ironic reached the BMC with the credentials and power state is known."""
         node = self._node(ctx)
-        if node.provision_state in _AFTER_VERIFY:
+        if node.provision_state in AFTER_VERIFY:
             return Done()
         if node.provision_state == "enroll":
             return Failed(
@@ -173,15 +190,17 @@ class Onboarding:
     def inspection_ended(self, ctx: StepContext) -> Outcome:
         """The agent has booted and reported."""
         node = self._node(ctx)
-        if node.provision_state == "manageable" or node.provision_state in _AFTER_INSPECTION:
+        if node.provision_state == "manageable" or node.provision_state in AFTER_INSPECTION:
             return Done()
         if node.provision_state == "inspect failed":
             return Failed(
                 f"The inspection from within failed: {node.last_error or 'no reason given'}",
                 code="inspection_failed",
-                next=f"steelyard node onboard {ctx.params['candidate_id']}",
+                next=again(ctx),
             )
-        return Retry(POLL, f"node is {node.provision_state}, wanted manageable")
+        known = ctx.results.get("switch_ports_known", True)
+        where = "" if known else ", on whatever network its switch port carries (nobody knows which port it is)"
+        return Retry(POLL, f"the agent's report: node is {node.provision_state}{where}")
 
     def start_cleaning(self, ctx: StepContext) -> Outcome:
         """Cleaning is under way; after a failed one the node is first brought back to manageable."""
@@ -191,9 +210,19 @@ class Onboarding:
                 self._cloud.nodes.set_maintenance(node.id, None)
             asked = self.ask(ctx, "manage", when=frozenset({"clean failed"}))
             return asked if isinstance(asked, Retry) else Retry(POLL, "node is manageable again")
+        if node.provision_state in LEFT_BEHIND:
+            if not abandoned(self._cloud, node):
+                return Failed(
+                    f"Node {node.name or node.id} is {node.provision_state}, and Nova still has its server.",
+                    code="node_deployed",
+                    next=f"steelyard server delete {node.instance_id} --wait",
+                )
+            self._cloud.provisioning.request(node.id, "deleted")
+            return Retry(POLL, "node is taken back")
         if "offered" not in node.notes:
             # Before it can be offered, not after: from here on only a clean node may be deleted.
-            self._cloud.nodes.update(node.id, {"/extra/steelyard": {**node.notes, "offered": ctx.operation_id}})
+            notes = {**node.notes, "offered": ctx.operation_id}
+            self._cloud.nodes.update(node.id, {"/extra/steelyard": notes})
         return self.ask(ctx, "provide", when=frozenset({"manageable"}))
 
     def cleaning_ended(self, ctx: StepContext) -> Outcome:
@@ -205,102 +234,16 @@ class Onboarding:
             return Failed(
                 f"Cleaning failed: {node.last_error or 'no reason given'}",
                 code="clean_failed",
-                next=f"steelyard node onboard {ctx.params['candidate_id']}",
+                next=again(ctx),
             )
         if node.provision_state == "manageable":
             return Failed(
                 f"Cleaning was stopped: {node.last_error or 'somebody asked for it'}",
                 code="clean_failed",
-                next=f"steelyard node onboard {ctx.params['candidate_id']}",
+                next=again(ctx),
             )
-        return Retry(POLL, f"node is {node.provision_state}, wanted available")
-
-    # Identity
-
-    def identify(self, ctx: StepContext) -> Outcome:
-        """The server that booted is the one whose BMC was asked; its NICs, size and capabilities are on the node."""
-        candidate = self._store.candidates.get(ctx.params["candidate_id"])
-        node = self._node(ctx)
-        if node.provision_state in _AFTER_INSPECTION:
-            return Done()
-        try:
-            found = in_band(self._cloud.nodes.inspection(node.id))
-        except NotFound:
-            return Failed("The inspection left no inventory.", code="inspection_failed", next=_again(ctx))
-        if conflict := identity_conflict(candidate, found):
-            return Failed(
-                f"Identity conflict: {conflict}. The BMC's cable or its address may belong to another server.",
-                code="identity_conflict",
-                next=f"check the BMC's cable and address, then: {_again(ctx)}",
-            )
-        if moved := moved_links(candidate, found):
-            return Failed(
-                f"A cable moved since the last inspection: {moved}. Its switch port may serve somebody else.",
-                code="cable_moved",
-                next=f"put the cable back, or steelyard candidate delete {candidate.id} and discover again",
-            )
-        if not found.links:
-            return Failed(
-                "No NIC heard LLDP from a switch, so no switch port can be bound to it.",
-                code="no_lldp",
-                next="enable LLDP on the switch ports, then: " + _again(ctx),
-            )
-        self._bind(node, found)
-        self._describe(node, candidate, found, ctx.params.get("resource_class"))
-        self._store.candidates.change(
-            candidate.id, lambda now: replace(now, links=dict(found.links), macs=found.macs or now.macs)
-        )
-        return Done({
-            "nics": [
-                {"mac": mac, "switch": link.switch_name or link.switch_id, "port": link.port_id}
-                for mac, link in sorted(found.links.items())
-            ],
-            "uncabled": sorted(set(found.macs) - set(found.links)),
-        })  # fmt: skip
-
-    def _bind(self, node: Node, found: InBand) -> None:
-        """Every NIC with a switch port gets a port bound to it; one without gets none, so that nothing relies on it."""
-        existing: dict[str, NodePort] = {p.mac: p for p in self._cloud.node_ports.all() if p.node_id == node.id}
-        for mac, link in found.links.items():
-            port = existing.pop(mac, None)
-            if port is None:
-                self._cloud.node_ports.create(
-                    NodePortSpec(
-                        node_id=node.id, mac=mac, pxe_enabled=False,
-                        physical_network=self._settings.physical_network, link=link,
-                    )
-                )  # fmt: skip
-            elif port.link != link or port.physical_network != self._settings.physical_network:
-                self._cloud.node_ports.update(
-                    port.id,
-                    {"/local_link_connection": link, "/physical_network": self._settings.physical_network},
-                )
-        for port in existing.values():
-            self._cloud.node_ports.delete(port.id)
-
-    def _describe(self, node: Node, candidate: Candidate, found: InBand, resource_class: str | None) -> None:
-        vendor = found.vendor or candidate.vendor
-        wanted_class = resource_class
-        if wanted_class is None:
-            given = node.notes.get("class_given")
-            size = size_class(found.cpus or candidate.cpus, found.memory_mib or candidate.memory_mib)
-            wanted_class = node.resource_class if given and node.resource_class else size
-        properties = {
-            "cpus": found.cpus, "memory_mb": found.memory_mib, "local_gb": found.disk_gib,
-            "cpu_arch": found.architecture, "vendor": vendor,
-        }  # fmt: skip
-        changes: dict[str, Any] = {
-            "/network_interface": "neutron",
-            "/resource_class": wanted_class,
-            "/extra/steelyard": {
-                **node.notes, "serial": candidate.serial or found.serial, "vendor": candidate.vendor or vendor,
-                "model": candidate.model or found.product, "class_given": resource_class is not None
-                or bool(node.notes.get("class_given")), "bmc_firmware": candidate.bmc_firmware,
-            },
-        }  # fmt: skip
-        changes |= {f"/properties/{name}": value for name, value in properties.items() if value is not None}
-        self._cloud.nodes.update(node.id, changes)
-        self._cloud.nodes.set_traits(node.id, node.traits | traits_for(vendor, found.architecture))
+        doing = f" ({node.step})" if node.step else ""
+        return Retry(POLL, f"node is {node.provision_state}{doing}, wanted available")
 
     # The end
 
@@ -328,20 +271,13 @@ class Onboarding:
         return Done({"state": CandidateState.ONBOARDED.value})
 
     def give_up(self, ctx: StepContext) -> Outcome:
-        """The candidate says why; a node that still waits for its agent is stopped. It is offered to nobody."""
+        """The candidate says why; what still runs on its server is stopped. The node is offered to nobody."""
         candidate = self._store.candidates.get(ctx.params["candidate_id"])
         if candidate.state is CandidateState.ONBOARDED:
             return Done()  # everything was done and written down
-        if candidate.node_id is not None:
-            try:
-                node = self._cloud.nodes.get(candidate.node_id)
-                if node.provision_state in ("inspect wait", "clean wait"):
-                    self._cloud.provisioning.request(node.id, "abort")
-            except (NotFound, Conflict):
-                pass  # gone, or at rest meanwhile: nothing to stop
         why = ctx.error.detail if ctx.error else "unknown"
-        says_next = ctx.error is not None and ctx.error.code in _SAYS_NEXT
-        next_command = (ctx.error.next if ctx.error and says_next else None) or _again(ctx)
+        says_next = ctx.error is not None and ctx.error.code in SAYS_NEXT
+        next_command = (ctx.error.next if ctx.error and says_next else None) or again(ctx)
 
         def failed(now: Candidate) -> Candidate:
             return replace(now, state=CandidateState.FAILED, reason=why, next=next_command)
@@ -351,25 +287,16 @@ class Onboarding:
                 self._event(
                     ctx, f"candidate:{candidate.id}", "candidate.failed", f"onboarding {candidate.name} failed: {why}"
                 )  # fmt: skip
-        return Done()
+        return Done() if candidate.node_id is None else self._watch.stop(candidate.node_id, ctx)
 
     def _node(self, ctx: StepContext) -> Node:
-        node_id = ctx.results.get("node_id")
-        if node_id is None:
-            node_id = self._store.candidates.get(ctx.params["candidate_id"]).node_id
-        if node_id is None:
-            raise NotFound("The candidate has no node.", code="node_not_found")
-        return self._cloud.nodes.get(node_id)
+        return self._watch.look(node_of(ctx, self._cloud, self._store), ctx)
 
     def _event(self, ctx: StepContext, subject: str, kind: str, detail: str, **data: Mapping[str, Any]) -> None:
         self._store.events.append(
             subject, kind, actor=ctx.actor.user_name, detail=detail, reason=ctx.reason,
             operation_id=ctx.operation_id, request_id=ctx.request_id, data=data,
         )  # fmt: skip
-
-
-def _again(ctx: StepContext) -> str:
-    return f"steelyard node onboard {ctx.params['candidate_id']}"
 
 
 def _host(node: Node) -> str:

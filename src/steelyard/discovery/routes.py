@@ -11,7 +11,7 @@ from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.discovery.service import MAX_ONBOARD, DiscoveryService
 from steelyard.discovery.targets import MAX_CREDENTIALS
 from steelyard.operations.views import OperationAnswer, OperationList, accepted, accepted_list
-from steelyard.web.context import Admin
+from steelyard.web.context import Admin, IdempotencyKey
 from steelyard.web.paging import Page, page_of
 from steelyard.web.schemas import Body, View
 
@@ -33,6 +33,7 @@ class OnboardBody(Body):
     candidates: list[str] = Field(default_factory=list, max_length=MAX_ONBOARD, description="Ids or names.")
     all: bool = Field(default=False, description="All that are not nodes yet, instead of naming them.")
     resource_class: str | None = Field(default=None, description="Default: by size.")
+    recabled: bool = Field(default=False, description="Its cables were moved on purpose: take what LLDP tells now.")
     reason: str | None = Field(default=None, max_length=1000)
 
 
@@ -83,7 +84,7 @@ def router(service: DiscoveryService) -> APIRouter:
     routes = APIRouter(tags=["discovery"])
 
     @routes.post("/discoveries", status_code=202)
-    def discover(caller: Admin, body: DiscoveryBody) -> OperationAnswer:
+    def discover(caller: Admin, body: DiscoveryBody, key: IdempotencyKey = None) -> OperationAnswer:
         """Ask addresses whether a BMC answers there. Every one that accepts a credential becomes a candidate."""
         credentials = [
             {
@@ -100,6 +101,7 @@ def router(service: DiscoveryService) -> APIRouter:
                 credentials,
                 port=body.port,
                 timeout=body.timeout,
+                key=key,
                 request_id=caller.request_id,
             )
         )
@@ -122,7 +124,7 @@ def router(service: DiscoveryService) -> APIRouter:
         return Response(status_code=204)
 
     @routes.post("/nodes/onboard", status_code=202)
-    def onboard(caller: Admin, body: OnboardBody) -> OperationList:
+    def onboard(caller: Admin, body: OnboardBody, key: IdempotencyKey = None) -> OperationList:
         """Make nodes of candidates, one operation each: enroll, verify, inspect, bind, clean, offer."""
         return accepted_list(
             service.onboard(
@@ -130,7 +132,9 @@ def router(service: DiscoveryService) -> APIRouter:
                 body.candidates,
                 everything=body.all,
                 resource_class=body.resource_class,
+                recabled=body.recabled,
                 reason=body.reason,
+                key=key,
                 request_id=caller.request_id,
             )
         )

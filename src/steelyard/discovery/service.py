@@ -13,11 +13,14 @@ from typing import Any
 
 from steelyard.clouds.ports import Clouds
 from steelyard.discovery import targets as reading
+from steelyard.discovery.binding import LEFT_BEHIND
 from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, is_class, recognise, refreshed, settled
+from steelyard.discovery.onboarding import abandoned
 from steelyard.errors import Invalid, NotFound, Refused
 from steelyard.hardware.redfish.port import BmcProber, ProbeResult, SystemIdentity, Verdict
 from steelyard.naming import pick, shown
 from steelyard.nouns import Actor
+from steelyard.operations.keys import REQUEST, Turns, digest, repeated, turn
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -29,6 +32,9 @@ CHUNK = 2048
 MAX_TROUBLES = 200
 """Addresses with a trouble that a sweep's result names one by one; the rest is counted."""
 MAX_ONBOARD = 1000
+
+REPAIRABLE = frozenset({"enroll", "manageable", "inspect failed", "clean failed"}) | LEFT_BEHIND
+"""Ironic's states of a node without tenant from which onboarding brings it (back) to available."""
 
 FEW = 16
 """A sweep of no more addresses than this names also those where nobody answers: they were meant one by one."""
@@ -55,6 +61,7 @@ class DiscoveryService:
         self._prober = prober
         self._running: dict[str, _Progress] = {}
         self._recording = threading.Lock()
+        self._turns = Turns()
 
     # Sweeping
 
@@ -76,15 +83,18 @@ class DiscoveryService:
             raise Invalid(f"{port} is not a TCP port.", code="invalid_port")
         if not 0.5 <= timeout <= 60:
             raise Invalid("The time-out must be between 0.5 and 60 seconds.", code="invalid_timeout")
-        secret_id = self.store.secrets.put(reading.to_secret(given))
-        params = {
-            "targets": [str(each) for each in ranges], "port": port, "timeout": timeout, "secret_id": secret_id
-        }  # fmt: skip
-        try:
-            return self._operations.start(SWEEP, params, actor, key=key, request_id=request_id)
-        except Exception:
-            self.store.secrets.delete(secret_id)
-            raise
+        asked = {"targets": [str(each) for each in ranges], "port": port, "timeout": timeout}
+        request = digest(actor, asked)
+        with self._turns.at(turn(actor, key)):
+            if known := repeated(self._operations, actor, SWEEP, key, request):
+                return known[0]
+            secret_id = self.store.secrets.put(reading.to_secret(given))
+            try:
+                params = {**asked, "secret_id": secret_id, REQUEST: request}
+                return self._operations.start(SWEEP, params, actor, key=key, request_id=request_id)
+            except Exception:
+                self.store.secrets.delete(secret_id)
+                raise
 
     def sweep_some(self, operation_id: str, params: Mapping[str, Any]) -> tuple[int, int, Mapping[str, Any] | None]:
         """Ask the next addresses of a sweep. Returns how many were asked, of how many, and the result at the end.
@@ -193,7 +203,7 @@ class DiscoveryService:
             raise Refused(
                 f"Candidate {shown(candidate.name)} is being onboarded.",
                 code="candidate_busy",
-                next="steelyard operation list",
+                next=f"steelyard operation cancel {self._onboarding_of(candidate) or 'ID'}",
             )
         if candidate.state is CandidateState.ONBOARDED:
             raise Refused(
@@ -203,7 +213,8 @@ class DiscoveryService:
             )
         if candidate.state is CandidateState.FAILED and self._nodes().of(candidate) is not None:
             raise Refused(
-                f"Onboarding candidate {shown(candidate.name)} failed and left a node; finish it or delete the node.",
+                f"Onboarding candidate {shown(candidate.name)} failed and left a node; go on with it, or delete the "
+                f"node first: steelyard node delete {self._nodes_name(candidate)}.",
                 code="candidate_has_node",
                 next=f"steelyard node onboard {candidate.id}",
             )
@@ -224,13 +235,16 @@ class DiscoveryService:
         *,
         everything: bool = False,
         resource_class: str | None = None,
+        recabled: bool = False,
         reason: str | None = None,
+        key: str | None = None,
         request_id: str | None = None,
     ) -> list[Operation]:
         """Start making nodes of candidates, one operation each.
 
         `everything` takes all that are not nodes yet, failed ones too. All references are checked before anything
-        starts. Raises `NotFound`, `Invalid`, or `Refused` for one that is a node or on its way to be one.
+        starts. `recabled`: other switch ports than the known ones are no reason to stop. Raises `NotFound`,
+        `Invalid`, or `Refused` for one that is a node or on its way to be one.
         """
         if resource_class is not None and not is_class(resource_class):
             raise Invalid(
@@ -239,6 +253,30 @@ class DiscoveryService:
             )
         if everything == bool(references):
             raise Invalid("Name the candidates, or ask for all of them.", next="steelyard candidate list")
+        request = digest(actor, {
+            "candidates": sorted(references), "all": everything, "class": resource_class, "recabled": recabled
+        })  # fmt: skip
+        with self._turns.at(turn(actor, key)):
+            if known := repeated(self._operations, actor, ONBOARD, key, request):
+                return known
+            return [
+                self._operations.start(
+                    ONBOARD,
+                    {
+                        "candidate_id": each.id, "candidate": each.name, "resource_class": resource_class,
+                        "recabled": recabled, REQUEST: request,
+                    },
+                    actor,
+                    reason=reason,
+                    key=f"{key}:{each.id}" if key is not None else None,
+                    subject=_subject(each),
+                    request_id=request_id,
+                )
+                for each in self._chosen(references, everything=everything)
+            ]  # fmt: skip
+
+    def _chosen(self, references: Sequence[str], *, everything: bool) -> list[Candidate]:
+        """The candidates to onboard, each once, all of them fit for it."""
         known = self.candidates()
         startable = {CandidateState.FOUND, CandidateState.FAILED}
         if everything:
@@ -248,18 +286,47 @@ class DiscoveryService:
         if len(chosen) > MAX_ONBOARD:
             raise Invalid(f"{len(chosen)} candidates at once; at most {MAX_ONBOARD}.", code="too_many")
         for candidate in chosen:
-            _check_onboardable(candidate)
-        return [
-            self._operations.start(
-                ONBOARD,
-                {"candidate_id": each.id, "candidate": each.name, "resource_class": resource_class},
-                actor,
-                reason=reason,
-                subject=f"candidate:{each.id}",
-                request_id=request_id,
+            self._check_onboardable(candidate)
+        return chosen
+
+    def _onboarding_of(self, candidate: Candidate) -> str | None:
+        """The operation that makes a node of it at this moment."""
+        found = self._operations.all(subject=_subject(candidate), kind=ONBOARD, limit=1)
+        return found[0].id if found and not found[0].phase.ended else None
+
+    def _nodes_name(self, candidate: Candidate) -> str:
+        node = self._nodes().of(candidate)
+        return node.name or node.id if node else "NODE"
+
+    def _needs_onboarding(self, candidate: Candidate) -> bool:
+        """Whether its node fell out of the offer, so that onboarding again is what brings it back."""
+        node = self._nodes().by_id.get(candidate.node_id or "")
+        return node is not None and node.provision_state in REPAIRABLE and abandoned(self.clouds.own, node)
+
+    def _check_onboardable(self, candidate: Candidate) -> None:
+        if candidate.state is CandidateState.ONBOARDED and not self._needs_onboarding(candidate):
+            raise Refused(
+                f"Candidate {shown(candidate.name)} is a node already.",
+                code="already_onboarded",
+                next=f"steelyard node show {candidate.node_id}",
             )
-            for each in chosen
-        ]
+        if candidate.state is CandidateState.ONBOARDING:
+            operation = self._onboarding_of(candidate)
+            raise Refused(
+                f"Candidate {shown(candidate.name)} is being onboarded.",
+                code="operation_running",
+                next=f"steelyard operation wait {operation}" if operation else "steelyard operation list",
+            )
+        if candidate.secret_id is None:
+            raise Refused(
+                f"The credentials of candidate {shown(candidate.name)} are not known.",
+                code="no_credentials",
+                next=f"steelyard discover {candidate.address} --credentials FILE",
+            )
+
+
+def _subject(candidate: Candidate) -> str:
+    return f"candidate:{candidate.id}"
 
 
 def _pick(reference: str, candidates: Sequence[Candidate]) -> Candidate:
@@ -273,24 +340,3 @@ def _pick(reference: str, candidates: Sequence[Candidate]) -> Candidate:
     return pick(
         "candidate", reference, candidates, id=lambda c: c.id, name=lambda c: c.name, next="steelyard candidate list"
     )
-
-
-def _check_onboardable(candidate: Candidate) -> None:
-    if candidate.state is CandidateState.ONBOARDED:
-        raise Refused(
-            f"Candidate {shown(candidate.name)} is a node already.",
-            code="already_onboarded",
-            next=f"steelyard node show {candidate.node_id}",
-        )
-    if candidate.state is CandidateState.ONBOARDING:
-        raise Refused(
-            f"Candidate {shown(candidate.name)} is being onboarded.",
-            code="operation_running",
-            next="steelyard operation list",
-        )
-    if candidate.secret_id is None:
-        raise Refused(
-            f"The credentials of candidate {shown(candidate.name)} are not known.",
-            code="no_credentials",
-            next=f"steelyard discover {candidate.address} --credentials FILE",
-        )

@@ -6,7 +6,7 @@ A sweep changes nothing on any BMC. Interrupted, it starts again from the first 
 
 Runbook of onboarding, for one candidate:
  1. enroll: a node in Ironic, with name, resource class and a port per NIC; refused if the server is a node already.
-    A server that was never inspected gets the network interface `noop`: its switch port is not known yet.
+    A server whose switch ports nobody knows (`store.cables`) gets the network interface `noop`.
  2. verify: Ironic's `manage`; Ironic reaches the BMC and knows the power state.
  3. inspect: Ironic's `inspect`; the agent boots from virtual media, on the network that an unconfigured switch port
     is on, and reports hardware and LLDP neighbours. Ends powered off.
@@ -16,23 +16,27 @@ Runbook of onboarding, for one candidate:
  5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available.
  6. offered: wait until Placement offers it. 7. record: candidate and node say so.
 A failure leaves the node where it is, which is nowhere that tenants can reach (enroll, manageable, failed), stops an
-agent that is still awaited, and leaves the reason and the next command on the candidate. Onboarding again goes on
-where it stopped.
+inspection or cleaning that still runs, and leaves the reason and the next command on the candidate. So does a
+cancellation. Onboarding again goes on where it stopped. A node that was never offered to anybody may also be deleted.
 """
 
 from __future__ import annotations
 
-from steelyard.discovery.onboarding import Onboarding
+from steelyard.discovery.binding import again
+from steelyard.discovery.onboarding import SAYS_NEXT, Onboarding
 from steelyard.discovery.service import ONBOARD, SWEEP, DiscoveryService
-from steelyard.lifecycle.patience import patient_step
-from steelyard.operations.model import Done, OperationKind, Outcome, Retry, Step, StepContext
+from steelyard.errors import SteelyardError
+from steelyard.lifecycle.patience import patient
+from steelyard.operations.model import Done, OperationKind, Outcome, Retry, Step, StepContext, StepFunction
 
 ONBOARD_AT_A_TIME = 10
 """What one conductor and one provisioning network bear well; the others wait their turn."""
 VERIFY_SECONDS = 300.0
-INSPECT_SECONDS = 2400.0
 CLEAN_SECONDS = 24 * 3600.0
 """Erasing large rotating disks takes most of a day."""
+STOP_SECONDS = 600.0
+"""What an inspection or a step of a cleaning may take to be stopped."""
+AGAIN = "steelyard node onboard {candidate_id}"
 
 
 def kinds(service: DiscoveryService) -> tuple[OperationKind, ...]:
@@ -58,6 +62,7 @@ def _sweep(service: DiscoveryService) -> OperationKind:
             Step("forget the credentials given", forget),
         ],
         on_failure=forget,
+        administrators=True,
         concurrency=2,
     )
 
@@ -66,21 +71,38 @@ def _onboard(service: DiscoveryService) -> OperationKind:
     onboarding = Onboarding(clouds=service.clouds, store=service.store, settings=service.settings)
     enrolled = frozenset({"enroll"})
     inspectable = frozenset({"manageable", "inspect failed"})
-    look = "steelyard candidate show {candidate_id}"
     return OperationKind(
         ONBOARD,
         steps=[
-            patient_step("enroll", onboarding.enroll),
-            patient_step("ask Ironic to verify the BMC", lambda ctx: onboarding.ask(ctx, "manage", when=enrolled)),
-            patient_step("wait until verified", onboarding.verify_ended, deadline=VERIFY_SECONDS, next=look),
-            patient_step("ask for inspection", lambda ctx: onboarding.ask(ctx, "inspect", when=inspectable)),
-            patient_step("wait for the inspection", onboarding.inspection_ended, deadline=INSPECT_SECONDS, next=look),
-            patient_step("identify and bind switch ports", onboarding.identify),
-            patient_step("start cleaning", onboarding.start_cleaning),
-            patient_step("wait until clean", onboarding.cleaning_ended, deadline=CLEAN_SECONDS, next=look),
-            patient_step("wait until offered", onboarding.offered, deadline=300.0, next=look),
-            patient_step("record", onboarding.record),
+            _step("enroll", onboarding.enroll),
+            _step("ask Ironic to verify the BMC", lambda ctx: onboarding.ask(ctx, "manage", when=enrolled)),
+            _step("wait until verified", onboarding.verify_ended, deadline=VERIFY_SECONDS),
+            _step("ask for inspection", lambda ctx: onboarding.ask(ctx, "inspect", when=inspectable)),
+            _step("wait for the inspection", onboarding.inspection_ended, deadline=service.settings.inspect_seconds),
+            _step("identify and bind switch ports", onboarding.identify),
+            _step("start cleaning", onboarding.start_cleaning),
+            _step("wait until clean", onboarding.cleaning_ended, deadline=CLEAN_SECONDS),
+            _step("wait until offered", onboarding.offered, deadline=300.0),
+            _step("record", onboarding.record),
         ],
         on_failure=onboarding.give_up,
+        failure_deadline=STOP_SECONDS,
+        next=AGAIN,
+        administrators=True,
         concurrency=ONBOARD_AT_A_TIME,
     )
+
+
+def _step(name: str, do: StepFunction, *, deadline: float = 60.0) -> Step:
+    """A patient step whose every failure says what helps: its own next where it knows better, else onboarding again."""
+    patiently = patient(do)
+
+    def advised(ctx: StepContext) -> Outcome:
+        try:
+            return patiently(ctx)
+        except SteelyardError as error:
+            if error.next is None or error.code not in SAYS_NEXT:
+                error.next = again(ctx)
+            raise
+
+    return Step(name, advised, deadline=deadline, next=AGAIN)

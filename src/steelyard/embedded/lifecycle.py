@@ -149,18 +149,21 @@ def reset(root: Path, openstack: Path, *, everything: bool) -> None:
         raise Refused("the cloud of this home runs", code="running", next="steelyard down")
     if not root.is_dir():
         raise NotFound(f"no embedded cloud in {root}", code="no_home", next="steelyard up")
-    known = {name.split("/")[0] for name in (*DATA, *KEPT_DATA)}
-    ours = [path for path in root.iterdir() if path.name in known or path.name == "db.making"]
     if not _is_home(root):
         raise Refused(f"{root} does not look like a home of Steelyard", code="not_a_home", next="check STEELYARD_HOME")
-    if home.exists(root):
-        _drop_databases(root, openstack)
-    with readable_errors(root):
-        for path in ours if everything else [root / name for name in (*DATA, "db.making")]:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    with home.locked(root, "up") as mine:
+        if not mine:
+            raise Conflict("a `steelyard up` of this home is under way", code="busy", next="steelyard status")
+        if home.exists(root):
+            _drop_databases(root, openstack)
+        known = {name.split("/")[0] for name in (*DATA, *KEPT_DATA)} | {"db.making"}
+        with readable_errors(root):
+            ours = [path for path in root.iterdir() if path.name in known]
+            for path in ours if everything else [root / name for name in (*DATA, "db.making")]:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _is_home(root: Path) -> bool:

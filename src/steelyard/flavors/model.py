@@ -13,18 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from steelyard.errors import Duplicate, Invalid, Refused
-from steelyard.naming import shown
+from steelyard.naming import placement_class, shown
 from steelyard.nouns import Flavor, Node
-
-
-def placement_class(name: str) -> str:
-    """A node's resource class as Nova reports it to Placement: `bm.large` is `CUSTOM_BM_LARGE`.
-
-    The rule is os-resource-classes' `normalize_name`: every run of other characters becomes one `_`, upper case,
-    `CUSTOM_` before it (so `CUSTOM_X` in Ironic becomes `CUSTOM_CUSTOM_X`).
-    """
-    return "CUSTOM_" + re.sub("[^0-9A-Za-z]+", "_", name).upper()
-
 
 _TRAIT = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 

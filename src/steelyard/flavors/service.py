@@ -16,14 +16,13 @@ from steelyard.flavors.model import (
     count,
     nodes_for,
     parse_traits,
-    placement_class,
     pools,
     require_free_name,
     require_nodes,
     size_of,
     wanted_class,
 )
-from steelyard.naming import check_name, pick
+from steelyard.naming import check_name, pick, placement_class
 from steelyard.nouns import Actor, Flavor, FlavorSpec, Node
 
 

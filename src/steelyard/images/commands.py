@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 from steelyard.client.errors import UsageError
 from steelyard.client.options import Format, Limit, Marker, Wait, command_group, examples
 from steelyard.client.output import Column, finish, say, show
-from steelyard.client.rest import connect
+from steelyard.client.rest import connect, fresh_key
 
 app = command_group("Images that servers are deployed from.")
 
@@ -84,10 +85,10 @@ def add_image(
         if checksum is None:
             raise UsageError(
                 "An image from a URL needs a checksum, which its publisher states beside it.",
-                next=f"steelyard image add {name} {source} --checksum sha256:…",
+                next=f"steelyard image add {shlex.quote(name)} {shlex.quote(source)} --checksum sha256:…",
             )
         body = {"name": name, "url": source, "checksum": checksum, "disk_format": claimed, "visibility": visibility}
-        finish(client, client.post("/v1/images", body), wait=wait, format=format)
+        finish(client, client.post("/v1/images", body, key=fresh_key()), wait=wait, format=format)
         return
     path = Path(source)
     if not path.is_file():

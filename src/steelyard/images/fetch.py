@@ -74,7 +74,10 @@ def fetch(
         target = _fetch_one(url, sink, allowed, limits, announce, resolve, deadline)
         if target is None:
             return
-        url = urljoin(url, target)
+        try:
+            url = urljoin(url, target)
+        except ValueError:
+            raise UpstreamError("The source redirects to something that is no URL.", code="source_refused") from None
     raise UpstreamError(f"The source redirects more than {MAX_REDIRECTS} times.", code="source_refused")
 
 

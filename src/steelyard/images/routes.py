@@ -19,7 +19,7 @@ from steelyard.images.spool import SpoolFile
 from steelyard.naming import shown
 from steelyard.nouns import Image
 from steelyard.operations.views import OperationAnswer, accepted
-from steelyard.web.context import Caller, Context, Writer
+from steelyard.web.context import Caller, Context, IdempotencyKey, Writer
 from steelyard.web.paging import Page, page_of
 from steelyard.web.schemas import Body, View
 
@@ -111,6 +111,7 @@ def router(service: ImageService) -> APIRouter:
         checksum: Annotated[str | None, Query(description="For an upload: sha256:<hex> or sha512:<hex>.")] = None,
         disk_format: Annotated[str, Query(description="For an upload: raw, qcow2 or iso.")] = DiskFormat.RAW.value,
         visibility: Annotated[str, Query(description="For an upload: private or public.")] = "private",
+        key: IdempotencyKey = None,
     ) -> JSONResponse:
         """Add an image: upload its data (201), or have the server fetch it (202 and an operation)."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -143,7 +144,7 @@ def router(service: ImageService) -> APIRouter:
             ) from None
         new = new_image(caller.actor, body.name, body.checksum, body.disk_format, body.visibility)
         operation = await run_in_threadpool(
-            service.start_fetch, caller.actor, caller.token, new, body.url, request_id=caller.request_id
+            service.start_fetch, caller.actor, caller.token, new, body.url, key=key, request_id=caller.request_id
         )
         return JSONResponse(accepted(operation).model_dump(mode="json"), status_code=202)
 

@@ -15,8 +15,9 @@ from steelyard.errors import Forbidden
 from steelyard.images import fetch as source
 from steelyard.images.model import NewImage, check_source, new_image, parse_networks, parse_url, require_free_name
 from steelyard.images.spool import Spool, SpoolFile
-from steelyard.naming import pick
+from steelyard.naming import pick, require_meant
 from steelyard.nouns import Actor, Image, ImageSpec
+from steelyard.operations.keys import REQUEST, Turns, digest, repeated, turn
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -55,6 +56,7 @@ class ImageService:
         self._spool = Spool(settings.home / "steelyard" / "spool", max_bytes=settings.max_image_bytes)
         self._allowed = parse_networks(settings.image_sources)
         self._resolve = resolve
+        self._turns = Turns()
 
     def all(self, actor: Actor, token: str) -> list[Image]:
         """What the caller may use: their own, shared with them, public."""
@@ -77,6 +79,8 @@ class ImageService:
             raise Forbidden(
                 f"The image {image.name} belongs to another project.", code="not_owner", next="steelyard image list"
             )
+        theirs = actor.project_id is not None and image.project_id != actor.project_id
+        require_meant("image", reference, image.id, theirs=theirs, next=f"steelyard image delete {image.id}")
         self._seen_by(actor, token).images.delete(image.id)
 
     def receive(self, actor: Actor, token: str, image: NewImage, size: int | None) -> SpoolFile:
@@ -105,9 +109,32 @@ class ImageService:
         )
 
     def start_fetch(
-        self, actor: Actor, token: str, image: NewImage, url: str, *, request_id: str | None = None
+        self,
+        actor: Actor,
+        token: str,
+        image: NewImage,
+        url: str,
+        *,
+        key: str | None = None,
+        request_id: str | None = None,
     ) -> Operation:
         """Begin to fetch an image. The URL's query may be a signature that gives access, so it is kept as a secret."""
+        request = digest(actor, {"image": repr(image), "url": url})
+        with self._turns.at(turn(actor, key)):
+            if known := repeated(self._operations, actor, FETCH, key, request):
+                return known[0]
+            return self._start_fetch(actor, token, image, url, request, key, request_id)
+
+    def _start_fetch(
+        self,
+        actor: Actor,
+        token: str,
+        image: NewImage,
+        url: str,
+        request: str,
+        key: str | None,
+        request_id: str | None,
+    ) -> Operation:
         parsed = parse_url(url)
         check_source(parsed.hostname or "", self._resolve(parsed.hostname or "", parsed.port or 0), self._allowed)
         owner = self._owner(actor)
@@ -124,8 +151,10 @@ class ImageService:
                     "visibility": image.visibility,
                     "project_id": owner,
                     "secret_id": secret_id,
+                    REQUEST: request,
                 },
                 actor,
+                key=key,
                 subject=f"image:{owner}:{image.name}",
                 request_id=request_id,
             )

@@ -15,6 +15,8 @@ from steelyard.images.service import FETCH, ImageService
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, Step, StepContext
 
 ATTEMPTS = 5
+AT_A_TIME = 4
+"""Fetches in one server: each may fill the spool and take an hour, and the other operations need their turn."""
 
 
 def kinds(service: ImageService) -> tuple[OperationKind, ...]:
@@ -55,5 +57,6 @@ def kinds(service: ImageService) -> tuple[OperationKind, ...]:
                 Step("forget the source", forget),
             ],
             on_failure=give_up,
+            concurrency=AT_A_TIME,
         ),
     )

@@ -1,4 +1,7 @@
-"""Use cases of the inventory. Bulk lists only, read side by side, and kept for two seconds at most."""
+"""Use cases of the inventory. Bulk lists only, read side by side, and kept for two seconds at most.
+
+What Steelyard itself has done is shown at once: every such change appends an event, and a list is not kept beyond one.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,15 @@ class NodeDetail:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A list that was read, when, and which event was the newest just before."""
+
+    at: float
+    event: int
+    records: list[NodeRecord]
+
+
 class InventoryService:
     """Every server in one list."""
 
@@ -38,7 +50,7 @@ class InventoryService:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: tuple[float, list[NodeRecord]] | None = None
+        self._kept: _Kept | None = None
 
     def all(self, *, group: Group | None = None, pool: str | None = None, text: str | None = None) -> list[NodeRecord]:
         """Every node that passes the filters."""
@@ -61,13 +73,14 @@ class InventoryService:
         return NodeDetail(record, inventory, tuple(events))
 
     def _records(self) -> list[NodeRecord]:
-        """As read at most `KEEP_SECONDS` ago. One reader reads, the others wait for it."""
+        """As read at most `KEEP_SECONDS` ago, after the newest event. One reader reads, the others wait for it."""
         with self._lock:
-            now = self._clock()
-            if self._kept is None or not 0 <= now - self._kept[0] < KEEP_SECONDS:
+            newest = self._store.events.newest()
+            kept = self._kept
+            if kept is None or kept.event != newest or not 0 <= self._clock() - kept.at < KEEP_SECONDS:
                 records = self._read()
-                self._kept = (self._clock(), records)
-            return self._kept[1]
+                kept = self._kept = _Kept(self._clock(), newest, records)
+            return kept.records
 
     def _read(self) -> list[NodeRecord]:
         own = self._clouds.own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ from steelyard.client.errors import UsageError
 from steelyard.client.options import Format, Limit, Marker, Reason, Wait, WaitTimeout, command_group, examples
 from steelyard.client.output import Column, finish, hint, show
 from steelyard.client.progress import raise_if_failed, wait_for
-from steelyard.client.rest import Client, connect
+from steelyard.client.rest import Client, connect, fresh_key
+from steelyard.client.waiting import Look, Thing, Verdict, wait_until
 
 server_app = command_group("Servers: what tenants deploy.")
 node_app = command_group("Nodes: servers under management.")
@@ -32,6 +34,12 @@ COLUMNS: list[Column] = [
     ("Flavor", "flavor"),
     ("Image", "image"),
 ]
+NODE_COLUMNS: list[Column] = [("Id", "id"), ("Name", "name"), ("Phase", "phase"), ("Class", "resource_class")]
+NODE_PHASES = (
+    "enrolled", "manageable", "inspecting", "cleaning", "available", "deploying", "active", "powered-off", "servicing",
+    "rescue", "reclaiming", "adopted", "quarantined", "retired", "deleted",
+)  # fmt: skip
+"""As `lifecycle.model.Phase` has them (a test compares), and that there is no such node."""
 DETAILS: list[Column] = [
     *COLUMNS,
     ("Status in Nova", "status"),
@@ -96,7 +104,7 @@ def create_server(
     if property:
         body["metadata"] = _properties(property)
     client = connect()
-    _follow(client, client.post("/v1/servers", body), wait=wait, timeout=wait_timeout, format=format)
+    _follow(client, client.post("/v1/servers", body, key=fresh_key()), wait=wait, timeout=wait_timeout, format=format)
 
 
 def _follow(
@@ -149,7 +157,7 @@ def power_server(
 ) -> None:
     """Power a server on or off, or reboot it."""
     client = connect()
-    answer = client.post(client.path("/v1/servers", server, "power"), {"action": action})
+    answer = client.post(client.path("/v1/servers", server, "power"), {"action": action}, key=fresh_key())
     _follow(client, answer, wait=wait, timeout=wait_timeout, format=format)
 
 
@@ -172,6 +180,80 @@ def delete_servers(
     ]
     answer = {"operation": started[0]} if len(started) == 1 else {"operations": started}
     finish(client, answer, wait=wait, timeout=wait_timeout, format=format)
+
+
+SERVER_PHASES = Literal["active", "powered-off", "deleted"]
+
+
+@server_app.command(
+    "wait",
+    epilog=examples("steelyard server wait web-1 web-2", "steelyard server wait web-1 --phase deleted"),
+)
+def wait_servers(
+    servers: Annotated[list[str], typer.Argument(metavar="SERVER...", help="Ids or names.")],
+    phase: Annotated[SERVER_PHASES, typer.Option("--phase", help="What to wait for.")] = "active",
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Wait until servers are in a phase, whoever brings them there.
+
+    Exit code 0 when all are, 1 when one failed, 6 when the time is over.
+    """
+    client = connect()
+    judge = partial(judge_server, phase)
+    things = [Thing(f"server {name}", client.path("/v1/servers", name), "server", judge) for name in servers]
+    found = wait_until(client, things, timeout=wait_timeout)
+    show([row for row in found if row is not None], COLUMNS, format)
+
+
+def judge_server(wanted: str, row: dict[str, Any] | None) -> Look:
+    """One look at a server, as `server wait` takes it."""
+    if row is None:
+        return Look(Verdict.REACHED if wanted == "deleted" else Verdict.NOT_YET, "deleted")
+    says = str(row["phase"]) + (f" ({row['task']})" if row["task"] else "")
+    if row["phase"] == wanted and row["task"] is None:
+        return Look(Verdict.REACHED, says)
+    if row["status"] == "ERROR" and row["task"] is None:
+        fault = f": {row['fault']}" if row["fault"] else ""
+        return Look(Verdict.FAILED, f"in error{fault}", f"steelyard server delete {row['id']} --wait")
+    return Look(Verdict.NOT_YET, says, f"steelyard server show {row['id']}")
+
+
+@node_app.command(
+    "wait",
+    epilog=examples("steelyard node wait bm-001", "steelyard node wait bm-001 --phase manageable --wait-timeout 600"),
+)
+def wait_nodes(
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE...", help="Ids, names or serial numbers.")],
+    phase: Annotated[str, typer.Option("--phase", help="Phase to wait for, as node list shows it.")] = "available",
+    wait_timeout: WaitTimeout = None,
+    format: Format = "table",
+) -> None:
+    """Wait until nodes are in a phase, whoever brings them there (administrators).
+
+    Exit code 0 when all are, 1 when one is quarantined, 6 when the time is over.
+    """
+    if phase not in NODE_PHASES:
+        raise UsageError(f"There is no phase {phase!r}.", next="one of: " + ", ".join(NODE_PHASES))
+    client = connect()
+    judge = partial(judge_node, phase)
+    things = [Thing(f"node {name}", client.path("/v1/nodes", name), "node", judge) for name in nodes]
+    found = wait_until(client, things, timeout=wait_timeout)
+    show([row for row in found if row is not None], NODE_COLUMNS, format)
+
+
+def judge_node(wanted: str, row: dict[str, Any] | None) -> Look:
+    """One look at a node, as `node wait` takes it."""
+    if row is None:
+        return Look(Verdict.REACHED if wanted == "deleted" else Verdict.NOT_YET, "deleted")
+    says = str(row["phase"])
+    if says == wanted:
+        return Look(Verdict.REACHED, says)
+    if says == "quarantined":
+        why = f": {row['last_error']}" if row["last_error"] else ""
+        again = f"steelyard node onboard {row['candidate_id']}" if row["candidate_id"] else None
+        return Look(Verdict.FAILED, f"quarantined ({row['provision_state']}){why}", again)
+    return Look(Verdict.NOT_YET, says, f"steelyard node show {row['id']}")
 
 
 @node_app.command("delete", epilog=examples("steelyard node delete bm-001 --reason 'sold' --wait"))

@@ -139,7 +139,12 @@ class Power(StrEnum):
     @property
     def target(self) -> str:
         """The Nova status that shows that it is done."""
-        return "SHUTOFF" if self in (Power.OFF, Power.SOFT_OFF) else "ACTIVE"
+        return "SHUTOFF" if self.power == "off" else "ACTIVE"
+
+    @property
+    def power(self) -> str:
+        """The power state that shows that it is done: on or off."""
+        return "off" if self in (Power.OFF, Power.SOFT_OFF) else "on"
 
 
 _POWER_STATES: Final = frozenset({"ACTIVE", "SHUTOFF"})
@@ -176,8 +181,8 @@ class _Refusal:
 
 
 _DELETE_REFUSED: Final[Mapping[Phase, _Refusal]] = {
-    Phase.INSPECTING: _Refusal("is being inspected", "steelyard node show {node}"),
-    Phase.CLEANING: _Refusal("is being cleaned", "steelyard node show {node}"),
+    Phase.INSPECTING: _Refusal("is being inspected", "openstack baremetal node abort {node}"),
+    Phase.CLEANING: _Refusal("is being cleaned", "steelyard node wait {node}"),
     Phase.DEPLOYING: _Refusal("is being deployed for a tenant", "steelyard node show {node}", "node_deployed"),
     Phase.ACTIVE: _Refusal("is deployed", "steelyard server delete {instance} --wait", "node_deployed"),
     Phase.POWERED_OFF: _Refusal(
@@ -185,7 +190,7 @@ _DELETE_REFUSED: Final[Mapping[Phase, _Refusal]] = {
     ),
     Phase.SERVICING: _Refusal("is deployed and being serviced", "steelyard node show {node}", "node_deployed"),
     Phase.RESCUE: _Refusal("is deployed and in rescue", "steelyard server delete {instance} --wait", "node_deployed"),
-    Phase.RECLAIMING: _Refusal("is being taken back from a tenant", "steelyard node show {node}"),
+    Phase.RECLAIMING: _Refusal("is being taken back from a tenant", "steelyard node wait {node}"),
     Phase.ADOPTED: _Refusal("runs a tenant's adopted system", "steelyard node show {node}", "node_deployed"),
     Phase.QUARANTINED: _Refusal(
         "is quarantined ({state}), so its disks may hold a tenant's data",
@@ -195,11 +200,56 @@ _DELETE_REFUSED: Final[Mapping[Phase, _Refusal]] = {
 }
 
 
-def check_deletable(node: Node, instance: Instance | None = None) -> None:
+UNOFFERED: Final = frozenset({"manageable", "inspect failed", "clean failed"})
+"""Ironic's states at rest in which a node may be deleted if it was never offered to anybody."""
+
+
+def never_offered(node: Node) -> bool:
+    """Whether no tenant can ever have had it: an onboarding vouches for it, and it has not changed its state since."""
+    since = node.provision_updated_at
+    notes = node.notes
+    return since is not None and "offered" not in notes and notes.get("unoffered_since") == since.isoformat()
+
+
+def unoffered_note(node: Node) -> dict[str, object]:
+    """What an onboarding that failed notes on a node at rest of which it knows that it was never offered."""
+    since = node.provision_updated_at
+    return {"unoffered_since": since.isoformat() if since else None}
+
+
+def leaving_note(node: Node, operation_id: str) -> dict[str, object]:
+    """What a deletion notes on a node under `deleting`: which operation, and since when it is in its present state.
+
+    Anybody may offer the node again after a deletion that failed, and a tenant may get it. Ironic's time of the last
+    transition is another one then, so an old note opens nothing.
+    """
+    since = node.provision_updated_at
+    return {"operation": operation_id, "since": since.isoformat() if since else None}
+
+
+def is_leaving(node: Node, operation_id: str | None = None) -> bool:
+    """Whether a deletion took it out of the offer and it has not changed its state since.
+
+    For the deletion itself (`operation_id`) its own note is enough: between its request and its note nobody else acts.
+    """
+    note = node.notes.get("deleting")
+    if not isinstance(note, Mapping):
+        return False
+    if operation_id is not None and note.get("operation") == operation_id:
+        return True
+    since = node.provision_updated_at
+    return since is not None and note.get("since") == since.isoformat()
+
+
+def check_deletable(
+    node: Node, instance: Instance | None = None, *, onboarding: str | None = None, leaving: str | None = None
+) -> None:
     """The rule: a deployed server must be unprovisioned and made available before it can be deleted.
 
-    Allowed: available; never verified (enroll, where no node that was ever managed can be); manageable if it has
-    verifiably never been offered, or is on its way out by this very rule. Raises `Refused` for all else.
+    Allowed: available; never verified (enroll, where no node that was ever managed can be); at rest in a state of
+    `UNOFFERED` if it has verifiably never been offered; manageable on its way out by this very rule. Raises `Refused`
+    for all else. `onboarding`: the operation that works on it now, which may be cancelled. `leaving`: the deletion that
+    asks.
     """
     found = phase(node, instance)
     notes = node.notes
@@ -212,15 +262,19 @@ def check_deletable(node: Node, instance: Instance | None = None) -> None:
     }
     if node.instance_id is not None:
         refusal = _DELETE_REFUSED.get(found) or _DELETE_REFUSED[Phase.ACTIVE]
+    elif onboarding is not None and found is not Phase.AVAILABLE:
+        doing = found if found in IN_TRANSITION else node.provision_state
+        refusal = _Refusal(f"is being onboarded ({doing})", f"steelyard operation cancel {onboarding}")
     elif found in (Phase.ENROLLED, Phase.AVAILABLE) or (
         found is Phase.RETIRED and node.provision_state != "manageable"
     ):
         if node.provision_state != "verifying":
             return
         refusal = _Refusal("is being verified", "steelyard node show {node}")
+    elif node.provision_state in UNOFFERED and never_offered(node):
+        return
     elif node.provision_state == "manageable":
-        never_offered = "candidate_id" in notes and "offered" not in notes
-        if never_offered or notes.get("deleting"):
+        if is_leaving(node, leaving):
             return
         refusal = _Refusal(
             "is manageable, and nothing proves that its disks are clean",

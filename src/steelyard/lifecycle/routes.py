@@ -11,7 +11,7 @@ from pydantic import Field
 from steelyard.lifecycle.model import Phase, Power
 from steelyard.lifecycle.service import MAX_NETWORKS, LifecycleService, Server
 from steelyard.operations.views import OperationAnswer, OperationView, accepted, operation_view
-from steelyard.web.context import Admin, Caller, Writer
+from steelyard.web.context import Admin, Caller, IdempotencyKey, Writer
 from steelyard.web.paging import Page, page_of
 from steelyard.web.schemas import Body, View
 
@@ -97,7 +97,7 @@ def router(service: LifecycleService) -> APIRouter:
         return ServerAnswer(server=_view(service.server(caller.actor, caller.token, server)))
 
     @routes.post("/servers", status_code=202)
-    def create_server(caller: Writer, body: NewServerBody) -> AcceptedServer:
+    def create_server(caller: Writer, body: NewServerBody, key: IdempotencyKey = None) -> AcceptedServer:
         """Create a server. Refused at once where it could only fail later, e.g. when no node is free."""
         server, operation = service.create(
             caller.actor,
@@ -109,14 +109,17 @@ def router(service: LifecycleService) -> APIRouter:
             key_name=body.key_name,
             user_data=body.user_data,
             metadata=body.metadata,
+            key=key,
             request_id=caller.request_id,
         )
         return AcceptedServer(server=_view(server), operation=operation_view(operation))
 
     @routes.post("/servers/{server}/power", status_code=202)
-    def power(caller: Writer, server: str, body: PowerBody) -> AcceptedServer:
+    def power(caller: Writer, server: str, body: PowerBody, key: IdempotencyKey = None) -> AcceptedServer:
         """Power a server on or off, or reboot it. What is so already is done at once."""
-        found, operation = service.power(caller.actor, caller.token, server, body.action, request_id=caller.request_id)
+        found, operation = service.power(
+            caller.actor, caller.token, server, body.action, key=key, request_id=caller.request_id
+        )
         return AcceptedServer(server=_view(found), operation=operation_view(operation))
 
     @routes.delete("/servers/{server}", status_code=202)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.discovery.model import Candidate, CandidateState
@@ -13,6 +15,7 @@ from steelyard.lifecycle.model import Phase, Power, check_deletable, check_power
 from steelyard.naming import check_name, pick, shown
 from steelyard.networks.service import NetworkService
 from steelyard.nouns import Actor, Flavor, Image, Instance, Network, Node, ServerSpec
+from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -25,6 +28,19 @@ DELETE_NODE = "nodes.delete"
 MAX_NETWORKS = 16
 MAX_USER_DATA = 65535
 """Characters of base64; Nova's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a tenant asks for, in names or ids."""
+
+    name: str
+    flavor: str
+    image: str
+    networks: tuple[str, ...]
+    key_name: str | None = None
+    user_data: str | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,7 @@ class LifecycleService:
         self.store = store
         self._operations = operations
         self._networks = NetworkService(clouds=clouds, settings=settings)
+        self._turns = Turns()
 
     # Servers
 
@@ -53,7 +70,7 @@ class LifecycleService:
         """The caller's servers; with `all_projects`, everybody's (administrators only)."""
         if all_projects and not actor.is_admin:
             raise Forbidden("Only administrators see the servers of all projects.", next="steelyard server list")
-        everybody = all_projects or actor.project_id is None
+        everybody = all_projects or (actor.is_admin and actor.project_id is None)
         cloud = self.clouds.own if everybody else self.clouds.on_behalf_of(token)
         instances = cloud.compute.all(all_projects=everybody)
         nodes = self.clouds.own.nodes.all() if instances else []
@@ -76,7 +93,8 @@ class LifecycleService:
         except NotFound:
             if not actor.is_admin or actor.project_id is None:
                 raise
-            return self._pick(reference, self.servers(actor, token, all_projects=True))
+            everybodys = self.servers(actor, token, all_projects=True)
+            return self._pick(reference, [each for each in everybodys if each.instance.id == reference])
 
     @staticmethod
     def _pick(reference: str, servers: Sequence[Server]) -> Server:
@@ -97,54 +115,68 @@ class LifecycleService:
         key_name: str | None = None,
         user_data: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        key: str | None = None,
         request_id: str | None = None,
     ) -> tuple[Server, Operation]:
         """Create a server with the caller's token, and an operation that follows it until it is active.
 
         Names or ids. Refused up front where it could only fail later: no free node, an image that is not active, a
-        network of the operator's or without a subnet, more networks than any free node has NICs.
+        network of the operator's or without a subnet, more networks than any free node has NICs. With a `key`, the
+        same request again is answered with the server of the first time.
         """
         check_name("server", name)
+        order = _Order(
+            name, flavor, image, tuple(networks), key_name=key_name, user_data=user_data, metadata=dict(metadata or {})
+        )
+        request = digest(actor, asdict(order))
+        with self._turns.at((actor.project_id, name)):
+            if known := repeated(self._operations, actor, CREATE, key, request):
+                return self.server(actor, token, known[0].params["server_id"]), known[0]
+            instance, image_name = self._create(actor, token, order)
+            operation = self._operations.start(
+                CREATE, {"server_id": instance.id, "name": name, REQUEST: request}, actor,
+                key=key, subject=f"server:{instance.id}", request_id=request_id,
+            )  # fmt: skip
+        return Server(instance, instance_phase(instance, None), image_name, None), operation
+
+    def _create(self, actor: Actor, token: str, order: _Order) -> tuple[Instance, str]:
+        """Check what is ordered and ask Nova for it. Returns the instance and its image's name."""
         if actor.project_id is None:
             raise Invalid(
                 "A server belongs to a project; this token is scoped to the system.",
                 code="no_project",
                 next="use a project-scoped entry: --os-cloud NAME",
             )
-        if not 1 <= len(networks) <= MAX_NETWORKS:
+        if not 1 <= len(order.networks) <= MAX_NETWORKS:
             raise Invalid(
                 f"Name 1 to {MAX_NETWORKS} networks.", code="no_network", next="steelyard network list"
             )  # fmt: skip
-        if user_data is not None and len(user_data) > MAX_USER_DATA:
+        if order.user_data is not None and len(order.user_data) > MAX_USER_DATA:
             raise Invalid(f"The user data is longer than {MAX_USER_DATA} characters.", code="user_data_too_large")
+        if order.user_data is not None and not _is_base64(order.user_data):
+            raise Invalid("The user data is not base64.", code="invalid_user_data", next="base64 -w0 FILE")
         cloud = self.clouds.on_behalf_of(token)
-        chosen_flavor = _find_flavor(cloud, flavor)
-        chosen_image = _find_image(cloud, image)
-        chosen_networks = self._networks.attachable(actor, token, networks)
-        _check_networks(cloud, chosen_networks)
-        if any(each.name == name for each in cloud.compute.all()):
+        flavor = _find_flavor(cloud, order.flavor)
+        image = _find_image(cloud, order.image)
+        networks = self._networks.attachable(actor, token, order.networks)
+        _check_networks(cloud, networks)
+        if any(each.name == order.name for each in cloud.compute.all()):
             raise Duplicate(
-                f"There is a server {shown(name)} in this project already.",
+                f"There is a server {shown(order.name)} in this project already.",
                 code="duplicate_name",
-                next=f"steelyard server show {name}",
+                next=f"steelyard server show {shlex.quote(order.name)}",
             )
-        self._check_capacity(chosen_flavor, len(chosen_networks))
-        instance = cloud.compute.create(
-            ServerSpec(
-                name=name,
-                flavor_id=chosen_flavor.id,
-                image_id=chosen_image.id,
-                network_ids=tuple(each.id for each in chosen_networks),
-                key_name=key_name,
-                user_data=user_data,
-                metadata=dict(metadata or {}),
-            )
+        self._check_capacity(flavor, len(networks))
+        spec = ServerSpec(
+            name=order.name,
+            flavor_id=flavor.id,
+            image_id=image.id,
+            network_ids=tuple(each.id for each in networks),
+            key_name=order.key_name,
+            user_data=order.user_data,
+            metadata=order.metadata,
         )
-        operation = self._operations.start(
-            CREATE, {"server_id": instance.id, "name": name}, actor,
-            subject=f"server:{instance.id}", request_id=request_id,
-        )  # fmt: skip
-        return Server(instance, instance_phase(instance, None), chosen_image.name, None), operation
+        return cloud.compute.create(spec), image.name
 
     def _check_capacity(self, flavor: Flavor, nics: int) -> None:
         if flavor.resource_class is None:
@@ -175,19 +207,32 @@ class LifecycleService:
                 )
 
     def power(
-        self, actor: Actor, token: str, reference: str, action: Power, *, request_id: str | None = None
+        self,
+        actor: Actor,
+        token: str,
+        reference: str,
+        action: Power,
+        *,
+        key: str | None = None,
+        request_id: str | None = None,
     ) -> tuple[Server, Operation]:
         """Change a server's power; the operation ends when Nova says that it is so. Repeating it changes nothing."""
         server = self.server(actor, token, reference)
-        if check_power(server.instance, action):
-            self._cloud_of(actor, token, server.instance).compute.power(server.instance.id, action.value)
-        operation = self._operations.start(
-            POWER,
-            {"server_id": server.instance.id, "name": server.instance.name, "action": action.value},
-            actor,
-            subject=f"server:{server.instance.id}",
-            request_id=request_id,
-        )
+        instance = server.instance
+        request = digest(actor, {"server_id": instance.id, "action": action.value})
+        with self._turns.at(instance.id):
+            if known := repeated(self._operations, actor, POWER, key, request):
+                return server, known[0]
+            if check_power(instance, action):
+                self._cloud_of(actor, token, instance).compute.power(instance.id, action.value)
+            operation = self._operations.start(
+                POWER,
+                {"server_id": instance.id, "name": instance.name, "action": action.value, REQUEST: request},
+                actor,
+                key=key,
+                subject=f"server:{instance.id}",
+                request_id=request_id,
+            )
         return server, operation
 
     def delete(
@@ -236,7 +281,7 @@ class LifecycleService:
                 instance = self.clouds.own.compute.get(node.instance_id)
             except NotFound:
                 instance = None  # not one of Nova's; the node's own word counts
-        check_deletable(node, instance)
+        check_deletable(node, instance, onboarding=self._onboarding_of(node))
         return self._operations.start(
             DELETE_NODE,
             {"node_id": node.id, "node": node.name or node.id},
@@ -246,11 +291,27 @@ class LifecycleService:
             request_id=request_id,
         )
 
+    def _onboarding_of(self, node: Node) -> str | None:
+        """The operation that is making it available at this moment, by its candidate; None when there is none."""
+        candidate_id = node.notes.get("candidate_id")
+        if not isinstance(candidate_id, str):
+            return None
+        newest = self._operations.all(subject=f"candidate:{candidate_id}", limit=1)
+        return newest[0].id if newest and not newest[0].phase.ended else None
+
     def forget_node(self, candidate: Candidate) -> None:
         """A candidate whose node is gone is a mere candidate again; what is known of it stays."""
         self.store.candidates.change(
             candidate.id, lambda now: replace(now, state=CandidateState.FOUND, node_id=None, reason=None, next=None)
         )
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _node_name(node: Node | None) -> str | None:

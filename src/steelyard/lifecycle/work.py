@@ -2,8 +2,9 @@
 
 Runbook of servers.create: Nova has accepted the server; follow it until it is active. A server in error ends the
 operation with Nova's reason; nothing is deleted, since the fault is evidence.
-Runbook of servers.power: Nova has been asked; wait until it says that it is so.
-Runbook of servers.delete: Nova has been asked; wait until it has no such server.
+Runbook of servers.power: Nova has been asked; wait until it is at rest and shows the wanted status and power.
+Runbook of servers.delete: Nova has been asked; wait until it has no such server, asking again while that is in error,
+and take the node back ourselves where Nova let go of it without asking Ironic.
 Runbook of servers.reclaim (administrators): the same, then wait until the node is clean and available.
 Runbook of nodes.delete: note on the node that it leaves; take it from `available` to `manageable`, by which no tenant
 can get it any more; look again that nobody has it; delete it; its candidate is a mere candidate again. A failure
@@ -12,24 +13,22 @@ leaves it manageable, which is offered to nobody; asking again goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from steelyard.errors import NotFound
-from steelyard.lifecycle.model import Phase, Power, check_deletable, instance_phase
+from steelyard.errors import NotFound, SteelyardError
+from steelyard.lifecycle.model import Power, check_deletable, leaving_note
 from steelyard.lifecycle.patience import POLL, patient_step
+from steelyard.lifecycle.progress import cleaning, deploying, powering, releasing
 from steelyard.lifecycle.service import CREATE, DELETE, DELETE_NODE, POWER, RECLAIM, LifecycleService
 from steelyard.nouns import Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
 
+ERROR_LOOKS = 30
+"""For how many looks at a server that is to be deleted an error may stand before it counts as the end."""
+ASK_AGAIN = 10
+"""Every how many of those looks Nova is asked again."""
+STILL_HELD = frozenset({"deploying", "wait call-back", "deploy failed", "active", "error", "deleting"})
+"""Ironic's states of a node that a tenant has not been released from."""
 DEPLOY_SECONDS = 3600.0
 CLEAN_SECONDS = 24 * 3600.0
-
-_WORDS: Mapping[str, str] = {
-    "available": "a node is chosen and its network is prepared",
-    "deploying": "the deployment starts or ends",
-    "wait call-back": "the agent boots and writes the image",
-    "active": "the first boot",
-}
 
 
 def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
@@ -60,6 +59,7 @@ def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
         OperationKind(DELETE, steps=[gone]),
         OperationKind(
             RECLAIM,
+            administrators=True,
             steps=[
                 gone,
                 patient_step("clean", follow.clean, deadline=CLEAN_SECONDS, next="steelyard node show {node}"),
@@ -67,6 +67,7 @@ def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
         ),
         OperationKind(
             DELETE_NODE,
+            administrators=True,
             steps=[
                 patient_step("withdraw", removal.withdraw, next="steelyard node show {node}"),
                 patient_step("delete", removal.delete, next="steelyard node show {node}"),
@@ -81,6 +82,8 @@ class _Following:
 
     def __init__(self, service: LifecycleService):
         self._service = service
+        self._in_error: dict[str, int] = {}
+        """Deletions whose server is in error -> the attempt at which that was first seen."""
 
     def _instance(self, ctx: StepContext) -> Instance:
         return self._service.clouds.own.compute.get(ctx.params["server_id"])
@@ -90,7 +93,7 @@ class _Following:
             return None
         try:
             return self._service.clouds.own.nodes.get(instance.node_id)
-        except NotFound:
+        except SteelyardError:  # it serves for words only, and what Ironic says of its nodes is not for tenants
             return None
 
     def active(self, ctx: StepContext) -> Outcome:
@@ -109,46 +112,62 @@ class _Following:
                 code="deploy_failed",
                 next=f"steelyard server delete {instance.id} --wait",
             )
-        node = self._node(instance)
-        if node is None:
-            return Retry(POLL, f"{Phase.DEPLOYING}: a node is chosen")
-        return Retry(
-            POLL, f"{instance_phase(instance, node)}: {_WORDS.get(node.provision_state, node.provision_state)}"
-        )
+        return Retry(POLL, deploying(instance, self._node(instance)))
 
     def powered(self, ctx: StepContext) -> Outcome:
-        """Nova shows the wanted power state and is at rest."""
-        wanted = Power(ctx.params["action"]).target
+        """Nova is at rest and shows the wanted status and the wanted power: all that a look at the server tells."""
+        action = Power(ctx.params["action"])
         try:
             instance = self._instance(ctx)
         except NotFound:
             return Failed("The server was deleted meanwhile.", code="server_gone", next="steelyard server list")
-        if instance.status == wanted and instance.task_state is None:
-            return Done({"status": instance.status})
+        at_rest = instance.status == action.target and instance.task_state is None
+        if at_rest and instance.power_state == action.power:
+            return Done({"status": instance.status, "power": instance.power_state})
         if instance.status == "ERROR":
             return Failed(
                 f"The server is in error: {instance.fault or 'Nova gives no reason'}",
                 code="power_failed",
                 next=f"steelyard server show {instance.id}",
             )
-        return Retry(POLL, f"server is {instance.task_state or instance.status.lower()}, wanted {wanted.lower()}")
+        return Retry(POLL, powering(instance, action))
 
     def gone(self, ctx: StepContext) -> Outcome:
-        """Nova has no such server any more."""
+        """Nova has no such server any more, and Ironic holds no node for it."""
         try:
             instance = self._instance(ctx)
         except NotFound:
-            return Done()
+            return self._left(ctx)
         if instance.status == "DELETED":
-            return Done()
+            return self._left(ctx)
         if instance.status == "ERROR" and instance.task_state is None:
+            # A deployment that is interrupted by the deletion ends in an error first; only then Nova deletes. And a
+            # release that came while Ironic could not obey has to be asked for again.
+            since = self._in_error.setdefault(ctx.operation_id, ctx.attempt)
+            if ctx.attempt - since < ERROR_LOOKS:
+                if (ctx.attempt - since) % ASK_AGAIN == ASK_AGAIN - 1:
+                    self._service.clouds.own.compute.delete(instance.id)
+                return Retry(POLL, "Nova ends what it was doing")
+            del self._in_error[ctx.operation_id]
             return Failed(
                 f"Nova cannot delete it: {instance.fault or 'no reason given'}",
                 code="delete_failed",
                 next=f"steelyard server delete {instance.id} --wait",
             )
-        node = self._node(instance)
-        return Retry(POLL, f"reclaiming: {node.provision_state if node else instance.task_state or 'deleting'}")
+        self._in_error.pop(ctx.operation_id, None)
+        return Retry(POLL, releasing(instance, self._node(instance)))
+
+    def _left(self, ctx: StepContext) -> Outcome:
+        """Nova lets go of a server in error without asking Ironic; then the node has to be taken back here."""
+        self._in_error.pop(ctx.operation_id, None)
+        own = self._service.clouds.own
+        server_id = ctx.params["server_id"]
+        node = next((node for node in own.nodes.all() if node.instance_id == server_id), None)
+        if node is None or node.provision_state not in STILL_HELD:
+            return Done()
+        if node.provision_state not in ("deploying", "deleting"):
+            own.provisioning.request(node.id, "deleted")
+        return Retry(POLL, "taking it off the tenant network")
 
     def clean(self, ctx: StepContext) -> Outcome:
         """The node is available again."""
@@ -167,7 +186,7 @@ class _Following:
                 code="clean_failed",
                 next=f"steelyard node onboard {candidate}" if candidate else f"steelyard node show {node.id}",
             )
-        return Retry(POLL, f"node {node.name or node.id} is {node.provision_state}, wanted available")
+        return Retry(POLL, cleaning(node))
 
 
 class _Removal:
@@ -183,25 +202,43 @@ class _Removal:
             node = own.nodes.get(ctx.params["node_id"])
         except NotFound:
             return Done()
-        check_deletable(node)
-        if not node.notes.get("deleting"):
-            own.nodes.update(node.id, {"/extra/steelyard": {**node.notes, "deleting": ctx.operation_id}})
+        check_deletable(node, leaving=ctx.operation_id)
         if node.provision_state == "available":
+            node = self._note(node, ctx)
             own.provisioning.request(node.id, "manage")
         node = own.nodes.get(node.id)
         if node.provision_state == "available":
             return Retry(POLL, "Ironic takes it out of the offer")
-        check_deletable(node)
+        if node.provision_state in ("inspect failed", "clean failed"):  # never offered; Ironic deletes none of these
+            if node.maintenance:
+                own.nodes.set_maintenance(node.id, None)
+            node = self._note(node, ctx)
+            own.provisioning.request(node.id, "manage")
+            return Retry(POLL, "Ironic takes it back to manageable")
+        check_deletable(node, leaving=ctx.operation_id)
+        self._note(node, ctx)
         return Done()
 
+    def _note(self, node: Node, ctx: StepContext) -> Node:
+        """Before Ironic is asked and again when it has obeyed, so that a repeated step knows its own work."""
+        note = leaving_note(node, ctx.operation_id)
+        if node.notes.get("deleting") == note:
+            return node
+        return self._service.clouds.own.nodes.update(node.id, {"/extra/steelyard": {**node.notes, "deleting": note}})
+
     def delete(self, ctx: StepContext) -> Outcome:
-        """Ironic has no such node; its ports went with it."""
-        own = self._service.clouds.own
+        """Ironic has no such node; its ports went with it, and what they told of its cables is kept."""
+        service = self._service
+        own = service.clouds.own
         try:
             node = own.nodes.get(ctx.params["node_id"])
         except NotFound:
             return Done()
         check_deletable(node)
+        # Its switch ports carry no VLAN once it is gone: who onboards it again must know which they are.
+        service.store.cables.learn(
+            {port.mac: port.link for port in own.node_ports.all() if port.node_id == node.id and port.link is not None}
+        )
         own.nodes.delete(node.id)
         return Done({"deleted": True})
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Forbidden, SteelyardError, UpstreamError
-from steelyard.naming import pick
+from steelyard.naming import pick, require_meant
 from steelyard.networks.model import (
     NetworkRole,
     NewNetwork,
@@ -77,6 +77,9 @@ class NetworkService:
     def attachable(self, actor: Actor, token: str, references: Sequence[str]) -> list[Network]:
         """The networks that a server may be attached to, by id or name, in the order given.
 
+        An administrator sees everybody's, but by name only the project's own, the shared and the operator's: a name
+        must not put a server on another tenant's network.
+
         Raises `NotFound` for what the caller may not see, `Forbidden` (`operator_network`) for the operator's.
         """
         found = []
@@ -85,7 +88,7 @@ class NetworkService:
             network = pick(
                 "network",
                 reference,
-                known,
+                [each for each in known if each.network.id == reference or self._is_near(each, actor)],
                 id=lambda shown: shown.network.id,
                 name=lambda shown: shown.network.name,
                 next="steelyard network list",
@@ -93,6 +96,11 @@ class NetworkService:
             check_attachable(network, self._operators)
             found.append(network)
         return found
+
+    @staticmethod
+    def _is_near(shown: ShownNetwork, actor: Actor) -> bool:
+        network = shown.network
+        return network.project_id == actor.project_id or network.shared or shown.role is not NetworkRole.TENANT
 
     def create(
         self,
@@ -142,6 +150,9 @@ class NetworkService:
         users = cloud.attachments.all(network_ids=[network.id])
         names = {instance.id: instance.name for instance in cloud.compute.all(all_projects=actor.is_admin)}
         require_deletable(network, found.role, users, names)
+        theirs = actor.project_id is not None and network.project_id != actor.project_id
+        next_command = f"steelyard network delete {network.id}"
+        require_meant("network", reference, network.id, theirs=theirs, next=next_command)
         cloud.networks.delete(network.id)
 
     def _create_subnets(self, cloud: Cloud, network: Network, wanted: NewNetwork) -> list[Subnet]:

@@ -246,6 +246,9 @@ class DurableOperations:
             project_id=project_id, subject=subject, phase=phase, kind=kind, limit=limit, marker=marker
         )
 
+    def by_key(self, actor: Actor, kind: str, key: str) -> list[Operation]:
+        return self._journal.by_key(actor.user_id, kind, key)
+
     def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
         operation = self._journal.request_cancel(operation_id, reason)
         self._clock.wake(operation_id)

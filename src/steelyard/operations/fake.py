@@ -81,6 +81,7 @@ class MemoryJournal:
             started_at=None,
             ended_at=None,
             steps=tuple(StepRecord(name, Phase.PENDING, None, None, 0, None, None) for name in new.step_names),
+            project_id=new.project_id,
         )
         return self._operations[new.id], True
 
@@ -109,12 +110,21 @@ class MemoryJournal:
         wanted = [
             o
             for o in ordered
-            if (project_id is None or o.actor.project_id == project_id)
+            if (project_id is None or o.project_id == project_id)
             and (subject is None or o.subject == subject)
             and (phase is None or o.phase is phase)
             and (kind is None or o.kind == kind)
         ]
         return wanted[:limit]
+
+    def by_key(self, user_id: str, kind: str, key: str) -> list[Operation]:
+        return [
+            o
+            for o in self._operations.values()
+            if (o.actor.user_id, o.kind) == (user_id, kind)
+            and o.key is not None
+            and (o.key == key or o.key.startswith(f"{key}:"))
+        ]
 
     def unfinished(self) -> list[str]:
         return [o.id for o in self._operations.values() if not o.phase.ended]
@@ -229,6 +239,9 @@ class FakeOperations:
         return self.journal.all(
             project_id=project_id, subject=subject, phase=phase, kind=kind, limit=limit, marker=marker
         )
+
+    def by_key(self, actor: Actor, kind: str, key: str) -> list[Operation]:
+        return self.journal.by_key(actor.user_id, kind, key)
 
     def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
         return self.journal.request_cancel(operation_id, reason)

@@ -31,6 +31,8 @@ class NewOperation:
     request_id: str | None
     step_names: Sequence[str]
     created_at: datetime
+    project_id: str | None
+    """Whose members may see it; None: administrators only."""
 
 
 class Journal(Protocol):
@@ -55,6 +57,9 @@ class Journal(Protocol):
         limit: int = 100,
         marker: str | None = None,
     ) -> list[Operation]: ...
+
+    def by_key(self, user_id: str, kind: str, key: str) -> list[Operation]:
+        """Of this user and kind with this key or one that begins with it and a colon, the oldest first."""
 
     def unfinished(self) -> list[str]:
         """Ids of all that have not ended, the oldest first."""
@@ -123,6 +128,7 @@ def new_operation(
         request_id=request_id,
         step_names=[step.name for step in kind.steps],
         created_at=now,
+        project_id=None if kind.administrators else actor.project_id,
     )
 
 

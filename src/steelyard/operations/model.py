@@ -119,8 +119,13 @@ class OperationKind:
     """Compensation: called after a failed or cancelled operation, with `ctx.error`; idempotent like a step. What it
     raises or returns as `Failed` is recorded beside the first error and does not hide it."""
     failure_deadline: float = 60.0
+    next: str | None = None
+    """The next safe command after a failure that names none, or a cancellation. Filled in like a step's."""
     exclusive: bool = True
     """At most one unfinished operation of any exclusive kind per subject: the second is `Refused`."""
+    administrators: bool = False
+    """Only administrators see it, and may cancel it: it tells of nodes and BMCs. Other kinds are seen by the members of
+    the project that the one who started them was working in."""
     concurrency: int | None = None
     """How many of this kind run at a time in one server; the others wait as pending. None: the server's own limit."""
 
@@ -172,6 +177,8 @@ class Operation:
     started_at: datetime | None
     ended_at: datetime | None
     steps: tuple[StepRecord, ...]
+    project_id: str | None = None
+    """Whose members may see it; None: administrators only, also where the actor worked in a project."""
 
     @property
     def waiting_for(self) -> str | None:
@@ -217,6 +224,9 @@ class Operations(Protocol):
         marker: str | None = None,
     ) -> list[Operation]:
         """The newest first; `marker` is the id of the last one seen. Raises `Invalid` for an unknown marker."""
+
+    def by_key(self, actor: Actor, kind: str, key: str) -> list[Operation]:
+        """What this user started before with this idempotency key, or with `<key>:<anything>`; the oldest first."""
 
     def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
         """Ask a running operation to end; it does between two attempts of a step. Raises `Conflict` after its end."""

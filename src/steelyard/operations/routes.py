@@ -1,10 +1,11 @@
-"""REST: operations. Administrators see all, everybody else those of their project."""
+"""REST: operations. Administrators see all, everybody else those of their project that tell of no node or BMC."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from steelyard.errors import Invalid, NotFound
 from steelyard.nouns import Actor
@@ -16,7 +17,7 @@ from steelyard.web.schemas import Body
 
 
 class Cancel(Body):
-    reason: str | None = None
+    reason: str | None = Field(default=None, max_length=1000)
 
 
 PhaseQuery = Annotated[Phase | None, Query(description="Only those in this phase.")]
@@ -67,7 +68,7 @@ def _visible(operations: Operations, operation_id: str, caller: Context, *, mark
     """The operation, if the caller may see it. What they may not see does not exist, as far as they are told."""
     try:
         operation = operations.get(operation_id)
-        if caller.actor.is_admin or operation.actor.project_id == _project(caller.actor):
+        if caller.actor.is_admin or operation.project_id == _project(caller.actor):
             return operation
     except NotFound:
         pass

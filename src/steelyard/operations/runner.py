@@ -121,7 +121,7 @@ class Runner:
         start = self._clock.now()
         deadline = start + timedelta(seconds=step.deadline)
         self._keep(self._journal.step_begins, operation.id, position, step.name, start, deadline)
-        end = partial(self._end, operation.id, position)
+        end = partial(self._end, operation.id, position, fallback=self._fallback(operation))
         attempt, pause, written = 0, FIRST_PAUSE, start
         waiting: str | None = None
         while True:
@@ -152,13 +152,14 @@ class Runner:
         waiting: str | None,
         *,
         step: str | None = None,
+        fallback: str | None = None,
     ) -> bool:
         phase = Phase.SUCCEEDED
         error = None
         result = None
         if isinstance(outcome, Failed):
             phase = Phase.CANCELLED if outcome is CANCELLED else Phase.FAILED
-            error = OperationError(detail=outcome.reason, code=outcome.code, next=outcome.next, step=step)
+            error = OperationError(outcome.reason, outcome.code, next=outcome.next or fallback, step=step)
         else:
             result = outcome.result
         self._keep(
@@ -173,6 +174,11 @@ class Runner:
             waiting_for=waiting,
         )
         return error is None
+
+    def _fallback(self, operation: Operation) -> str | None:
+        """What the kind advises after a failure that advises nothing."""
+        kind = self._kinds.get(operation.kind)
+        return _filled(kind.next, operation) if kind is not None and kind.next else None
 
     def _keep(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Use the journal; while it cannot be used (disk full, database restarting) the operation holds its breath."""
@@ -226,13 +232,17 @@ def _call(step: Step, context: StepContext, pause: float) -> Outcome:
 
 
 def _next(step: Step, operation: Operation) -> str:
+    return (_filled(step.next, operation) if step.next else None) or f"steelyard operation show {operation.id}"
+
+
+def _filled(template: str, operation: Operation) -> str | None:
+    """A next command with its words filled in; None when it names what is not known."""
     words = {**operation.params, **operation.result, "operation_id": operation.id}
-    if step.next:
-        try:
-            return step.next.format(**words)
-        except (KeyError, IndexError, ValueError, AttributeError):
-            log.warning("a step's next names what is not known", step=step.name, kind=operation.kind)
-    return f"steelyard operation show {operation.id}"
+    try:
+        return template.format(**words)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        log.warning("a next command names what is not known", next=template, kind=operation.kind)
+        return None
 
 
 def _cause(operation: Operation) -> OperationError | None:

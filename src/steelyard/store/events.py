@@ -62,6 +62,11 @@ class Events:
                 )
             )
 
+    def newest(self) -> int:
+        """Id of the newest event of all, 0 when there is none: whoever kept something can tell whether it is old."""
+        with self._database.read() as connection:
+            return int(connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0)
+
     def of(self, subject: str, *, limit: int = 100, before: int | None = None) -> list[Event]:
         """The newest first; `before` is the id of the last one seen."""
         query = sa.select(table).where(table.c.subject == subject).order_by(table.c.id.desc()).limit(limit)

@@ -65,7 +65,7 @@ class OperationRecords:
                 exclusive=new.subject if new.exclusive else None,
                 actor={**asdict(new.actor), "roles": sorted(new.actor.roles)},
                 user_id=new.actor.user_id,
-                project_id=new.actor.project_id,
+                project_id=new.project_id,
                 reason=new.reason,
                 key=new.key,
                 request_id=new.request_id,
@@ -132,6 +132,17 @@ class OperationRecords:
                         sa.and_(operations.c.created_at == seen, operations.c.id < marker),
                     )
                 )
+            return self._load(connection, query)
+
+    def by_key(self, user_id: str, kind: str, key: str) -> list[Operation]:
+        """Of this user and kind with this key or one that begins with it and a colon, the oldest first."""
+        same_key = sa.or_(operations.c.key == key, operations.c.key.startswith(f"{key}:", autoescape=True))
+        query = (
+            sa.select(operations)
+            .where(operations.c.user_id == user_id, operations.c.kind == kind, same_key)
+            .order_by(operations.c.created_at, operations.c.id)
+        )
+        with self._database.read() as connection:
             return self._load(connection, query)
 
     def unfinished(self) -> list[str]:
@@ -313,4 +324,5 @@ def _operation(row: Any, steps: tuple[StepRecord, ...]) -> Operation:
         started_at=row.started_at,
         ended_at=row.ended_at,
         steps=steps,
+        project_id=row.project_id,
     )

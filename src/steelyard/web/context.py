@@ -31,7 +31,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=255,
+        max_length=200,
         description="The same key again, with the same request, answers with the operation of the first time.",
     ),
 ]

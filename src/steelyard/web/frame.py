@@ -29,6 +29,8 @@ access = structlog.get_logger("steelyard.access")
 REQUEST_ID = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MAX_TOKEN = 16_384
 MAX_DEPTH = 64
+SMALL_BODY = 16 << 10
+"""Bytes that are looked through at once; a larger body (a second per 3 MiB) is in a thread, not in everybody's way."""
 DRAIN_SECONDS = 5.0
 DRAIN_BYTES = 256 << 20
 UPLOADS = frozenset({("POST", "/v1/images")})
@@ -130,6 +132,8 @@ class BodyLimit:
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         upload = (scope["method"], scope["path"].rstrip("/")) in UPLOADS and content_type == "application/octet-stream"
         limit = self._max_upload_bytes if upload else self._max_body_bytes
+        if not scope["path"].startswith("/v1/"):
+            limit = 0  # nothing there takes a body, and strangers may ask
         try:
             declared = headers.get("content-length", "0")
             if not declared.isdecimal() or int(declared) > limit:
@@ -144,7 +148,10 @@ class BodyLimit:
             await _refuse(error, scope, receive, send)
             return
         try:
-            check_depth(body)
+            if len(body) > SMALL_BODY:
+                await anyio.to_thread.run_sync(check_depth, body)
+            else:
+                check_depth(body)
         except Invalid as error:
             await problem_of(error, scope["state"]["request_id"])(scope, receive, send)
             return

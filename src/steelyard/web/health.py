@@ -20,6 +20,9 @@ State = Literal["ok", "unavailable"]
 KEEP = 5.0
 """Seconds that an answer is given again, so that whoever polls does not burden what is polled."""
 
+PATIENCE = 1.0
+"""Seconds to wait for somebody else's look at the dependencies; after that the last known states are given."""
+
 
 class Dependency(BaseModel):
     status: State
@@ -45,11 +48,16 @@ class Checks:
         self._until = float("-inf")
 
     def states(self) -> dict[str, State]:
-        with self._lock:
+        if not self._lock.acquire(timeout=PATIENCE):
+            # Whoever looks hangs on a dependency. To wait with it would take a thread from everybody else.
+            return self._known or dict.fromkeys(self._checks, "unavailable")
+        try:
             if self._now() >= self._until:
                 self._known = {name: _state(name, check) for name, check in self._checks.items()}
                 self._until = self._now() + KEEP
-            return dict(self._known)
+            return self._known
+        finally:
+            self._lock.release()
 
 
 def _state(name: str, check: Callable[[], object]) -> State:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import unicodedata
 from typing import Any
 
@@ -110,10 +111,48 @@ class TestWaiting:
         assert ended[0]["phase"] == "succeeded"
         assert stream.getvalue().splitlines() == [
             "enroll done (1.0 s)",
-            "clean ...",
             "clean done (1.0 s)",
             "nodes.onboard done (3.2 s)",
         ]
+
+    def test_each_change_of_what_is_waited_for_is_a_line_with_its_time(self) -> None:
+        stream = io.StringIO()
+        waits = ("scheduling", "scheduling", "1 of 9 parts", "2 of 9 parts", "booting", None, None)
+        wait_for(
+            Script(
+                *[operation("running", ("deploy", "running", None), waiting_for=wait) for wait in waits],
+                operation("succeeded", ("deploy", "succeeded", None)),
+            ),
+            [operation("pending", ("deploy", "pending", None))],
+            stream=stream,
+            sleep=lambda _: None,
+        )
+        lines = stream.getvalue().splitlines()
+        assert all(re.match(r" +\d+\.\d s  ", line) for line in lines[:-2])
+        assert [line.partition(" s  ")[2] for line in lines[:-2]] == [
+            "deploy: scheduling", "deploy: 1 of 9 parts", "deploy: booting", "deploy ...",
+        ]  # fmt: skip
+        assert lines[-2:] == ["deploy done (1.0 s)", "nodes.onboard done (3.2 s)"]
+
+    def test_several_say_only_when_one_goes_on_to_its_next_step_and_how_it_ended(self) -> None:
+        def of(number: int, phase: str, step: str, **more: Any) -> dict[str, Any]:
+            steps = [(name, "succeeded" if name < step else "running", None) for name in ("a", "b") if name <= step]
+            return {**operation(phase, *steps, waiting_for="x"), "id": f"op-{number}", "params": {"node": f"bm-{number}"}, **more}  # fmt: skip  # noqa: E501
+
+        failed = {"detail": "on fire", "code": "fire", "next": None, "step": "b"}
+        stream = io.StringIO()
+        wait_for(
+            Script(
+                of(1, "running", "a"), of(2, "running", "b"), of(1, "succeeded", "b"), of(2, "running", "b"),
+                of(2, "failed", "b", error=failed),
+            ),
+            [of(1, "running", "a"), of(2, "running", "a")],
+            stream=stream,
+            sleep=lambda _: None,
+        )  # fmt: skip
+        assert [line.partition(" s  ")[2] or line for line in stream.getvalue().splitlines()] == [
+            "bm-1: a", "bm-2: a", "bm-2: b", "bm-1: done (3.2 s)", "bm-2: failed at 'b' (3.2 s): on fire",
+        ]  # fmt: skip
 
     def test_one_rewritten_line_on_a_terminal(self) -> None:
         stream = Terminal()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steelyard.client import rest
 from steelyard.client.errors import ApiError, ClientError, ServerUnreachable
 from steelyard.client.rest import Client
 from steelyard.client.session import Choices, Session
@@ -136,6 +137,48 @@ class TestErrors:
         with pytest.raises(ServerUnreachable) as refused:
             client(handle).get("/v1/nodes")
         assert refused.value.exit_code == 6
+
+
+class TestAskingAgain:
+    def test_a_lost_answer_is_asked_for_once_more_with_the_same_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rest, "RETRY_AFTER", 0.0)
+        keys: list[str] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            keys.append(request.headers["idempotency-key"])
+            if len(keys) == 1:
+                raise httpx.ReadError("connection lost")
+            return httpx.Response(202, json={"operation": {"id": "op"}})
+
+        assert client(handle).post("/v1/servers", {}, key=rest.fresh_key())["operation"]["id"] == "op"
+        assert len(keys) == 2
+        assert keys[0] == keys[1]
+
+    def test_without_a_key_it_is_not(self) -> None:
+        asked: list[httpx.Request] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            raise httpx.ReadError("connection lost")
+
+        with pytest.raises(ServerUnreachable):
+            client(handle).post("/v1/networks", {})
+        assert len(asked) == 1
+
+    def test_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rest, "RETRY_AFTER", 0.0)
+        asked: list[httpx.Request] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            raise httpx.ConnectError("refused")
+
+        with pytest.raises(ServerUnreachable):
+            client(handle).post("/v1/servers", {}, key="k")
+        assert len(asked) == 2
+
+    def test_every_key_is_another(self) -> None:
+        assert len({rest.fresh_key() for _ in range(100)}) == 100
 
 
 class TestLists:

@@ -38,7 +38,13 @@ class Bench:
 
     def service(self, *, repeat_steps: bool = False, fail_step: str | None = None) -> DiscoveryService:
         """The service over fake operations; waiting lets the world go on."""
-        operations = FakeOperations(on_wait=self.go_on, repeat_steps=repeat_steps, fail_step=fail_step)
+        return self.over(self.operations(repeat_steps=repeat_steps, fail_step=fail_step))
+
+    def operations(self, *, repeat_steps: bool = False, fail_step: str | None = None) -> FakeOperations:
+        return FakeOperations(on_wait=self.go_on, repeat_steps=repeat_steps, fail_step=fail_step)
+
+    def over(self, operations: FakeOperations) -> DiscoveryService:
+        """The service over these operations."""
         service = DiscoveryService(
             clouds=FakeClouds(self.world), store=self.store, operations=operations, prober=self.prober,
             settings=self.settings,

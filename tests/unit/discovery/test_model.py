@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steelyard import naming
 from steelyard.discovery.inband import identity_conflict, in_band, moved_links
 from steelyard.discovery.model import (
     Candidate,
     CandidateState,
     is_class,
     node_name,
-    placement_class,
     recognise,
     refreshed,
     size_class,
@@ -139,10 +139,10 @@ class TestIdentity:
 
     def test_a_moved_cable_is_named(self) -> None:
         before = {"02:00:00:00:00:01": SwitchLink("02:aa:00:00:00:01", "Ethernet3", "l1")}
-        assert moved_links(candidate(links=before), in_band(inspection())) == (
+        assert moved_links(before, in_band(inspection())) == (
             "NIC 02:00:00:00:00:01 was cabled to l1 Ethernet3 and is now on l1 Ethernet7"
         )
-        assert moved_links(candidate(links=in_band(inspection()).links), in_band(inspection())) is None
+        assert moved_links(in_band(inspection()).links, in_band(inspection())) is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_names_are_what_ironic_takes_and_unique() -> None:
 
 
 def test_class_and_traits() -> None:
-    assert placement_class("bm-large.x") == "CUSTOM_BM_LARGE_X"
+    assert naming.placement_class("bm-large.x") == "CUSTOM_BM_LARGE_X"
     assert traits_for("Acme, Inc.", "x86_64") == {"CUSTOM_VENDOR_ACME_INC", "HW_ARCH_X86_64"}
     assert traits_for(None, "riscv") == frozenset()
     assert is_class("bm-large")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steelyard.clouds.fake import FakeNic
+from steelyard.clouds.fake import FakeClouds, FakeNic
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.discovery.service import DiscoveryService
-from steelyard.errors import Unavailable
-from steelyard.nouns import Node, SwitchLink
-from steelyard.operations.model import Operation, Phase
+from steelyard.discovery.stopping import Watch
+from steelyard.errors import Conflict, Invalid, Refused, Unavailable
+from steelyard.lifecycle.model import check_deletable, never_offered
+from steelyard.nouns import Instance, Node, SwitchLink
+from steelyard.operations.model import Done, Operation, Phase, StepContext
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -157,6 +159,8 @@ def test_an_agent_that_never_calls_is_given_up_and_offered_to_nobody(bench: Benc
     operation = onboard(service, bench)
     assert operation.error is not None
     assert operation.error.code == "deadline_exceeded"
+    assert "within 900 s" in operation.error.detail
+    assert operation.error.next == f"steelyard node onboard {only_candidate(service).id}"
     assert only_node(bench).provision_state not in ("available", "manageable")
     bench.world.release_node(only_node(bench).id)
     bench.world.settle()
@@ -249,3 +253,206 @@ def test_a_cloud_that_is_away_for_a_moment_is_waited_for(bench: Bench) -> None:
     bench.world.fail("nodes.get", Unavailable("Ironic does not answer"), times=3)
     bench.world.fail("provisioning.request", Unavailable("Ironic does not answer"), times=2)
     assert onboard(service, bench).phase is Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize("state", ["deploy failed", "error"])
+def test_a_node_that_nova_has_given_up_is_taken_back(bench: Bench, state: str) -> None:
+    """Nova deletes a server whose deployment was interrupted, and leaves its name on the node."""
+    service = found(bench)
+    onboard(service, bench)
+    node = only_node(bench)
+    bench.world.nodes[node.id] = replace(node, provision_state=state, instance_id="nova-knows-it-no-more")
+    again = onboard(service, bench)
+    assert again.phase is Phase.SUCCEEDED, again.error
+    assert_onboarded(bench, service)
+    assert only_node(bench).instance_id is None
+
+
+def test_a_failed_deployment_that_nova_still_has_is_left_alone(bench: Bench) -> None:
+    service = found(bench)
+    onboard(service, bench)
+    node = only_node(bench)
+    server = Instance(
+        id="11111111-2222-4333-8444-555555555555", name="web", status="ERROR", task_state=None, power_state=None,
+        project_id="p1", user_id="u2", flavor_name=None, image_id=None, node_id=node.id, addresses=(), created_at=None,
+    )  # fmt: skip
+    bench.world.instances[server.id] = server
+    bench.world.nodes[node.id] = replace(node, provision_state="deploy failed", instance_id=server.id)
+    with pytest.raises(Refused) as refused:
+        onboard(service, bench)
+    assert refused.value.code == "already_onboarded"
+    assert only_node(bench).provision_state == "deploy failed"
+
+
+def test_what_is_known_of_its_cables_outlives_node_and_candidate(bench: Bench) -> None:
+    """Its switch ports were managed and carry nothing now: enrolled as a stranger, its agent would reach nobody."""
+    service = found(bench)
+    onboard(service, bench)
+    bench.world.nodes.clear()
+    bench.world.node_ports.clear()
+    service.delete_candidate(bench.admin, "bm-001")
+    service.discover(bench.admin, ["10.0.0.1"], CREDENTIALS, port=PORT)
+    assert only_candidate(service).links == {}
+    onboard(bench.service(fail_step="enroll"), bench)
+    ports = list(bench.world.node_ports.values())
+    assert len(ports) == 2
+    assert all(port.link is not None and port.physical_network == "physnet1" for port in ports)
+
+
+def test_cables_that_were_moved_on_purpose_are_learned_anew(bench: Bench) -> None:
+    service = found(bench)
+    onboard(service, bench)
+    bench.world.nodes.clear()
+    bench.world.node_ports.clear()
+    machine = bench.world.hardware[f"https://10.0.0.1:{PORT}"]
+    nic = machine.nics[0]
+    assert nic.link is not None
+    moved = SwitchLink(nic.link.switch_id, "Ethernet99", nic.link.switch_name)
+    bench.world.hardware[f"https://10.0.0.1:{PORT}"] = replace(
+        machine, nics=(replace(nic, link=moved), *machine.nics[1:])
+    )
+    refused = onboard(service, bench)
+    assert refused.error is not None
+    assert refused.error.next == f"if it was moved on purpose: steelyard node onboard {only_candidate(service).id} --recabled"  # noqa: E501  # fmt: skip
+    (operation,) = service.onboard(bench.admin, ["bm-001"], recabled=True)
+    assert operation.phase is Phase.SUCCEEDED, operation.error
+    assert bench.store.cables.of([nic.mac]) == {nic.mac: moved}
+    assert moved in [port.link for port in bench.world.node_ports.values()]
+
+
+@pytest.mark.parametrize(("state", "ends"), [("inspect wait", "inspect failed"), ("clean wait", "clean failed")])
+def test_cancelling_stops_what_runs_and_leaves_a_way_on(bench: Bench, state: str, ends: str) -> None:
+    found(bench)
+    operations = bench.operations()
+    service = bench.over(operations)
+
+    def cancel_there(seconds: float) -> None:
+        bench.world.tick()
+        nodes = list(bench.world.nodes.values())
+        if nodes and nodes[0].provision_state == state:
+            bench.world.hang_node(nodes[0].id)
+            for running in operations.journal.unfinished():
+                operations.cancel(running, reason="wrong server")
+
+    operations.clock._on_wait = cancel_there
+    operation = onboard(service, bench)
+    assert operation.phase is Phase.CANCELLED
+    candidate = only_candidate(service)
+    assert operation.error is not None
+    assert operation.error.next == candidate.next == f"steelyard node onboard {candidate.id}"
+    assert operation.steps[-1].phase is Phase.SUCCEEDED  # the clean-up
+    node = only_node(bench)
+    assert node.provision_state == ends
+    assert never_offered(node)
+    check_deletable(node)
+    bench.world.release_node(node.id)
+    again = onboard(bench.service(), bench)
+    assert again.phase is Phase.SUCCEEDED, again.error
+
+
+def test_a_first_cleaning_that_fails_under_our_eyes_was_never_offered(bench: Bench) -> None:
+    found(bench)
+    onboard(bench.service(fail_step="enroll"), bench)
+    bench.world.break_node(only_node(bench).id, "clean", "the disk is dead")
+    onboard(bench.service(), bench)
+    assert never_offered(only_node(bench))
+    check_deletable(only_node(bench))
+
+
+def test_one_that_was_offered_once_is_not_made_deletable_by_another_cleaning_that_fails(bench: Bench) -> None:
+    service = found(bench)
+    onboard(service, bench)
+    bench.world.set_state(only_node(bench).id, "clean failed", error="the disk is dead")
+    bench.world.break_node(only_node(bench).id, "clean", "the disk is dead")
+    assert onboard(service, bench).phase is Phase.FAILED
+    assert not never_offered(only_node(bench))
+    with pytest.raises(Refused):
+        check_deletable(only_node(bench))
+
+
+@pytest.mark.parametrize(("away", "proven"), [(2.0, True), (600.0, False), (None, False)])
+def test_a_cleaning_that_nobody_watched_proves_nothing(bench: Bench, away: float | None, proven: bool) -> None:
+    """Minutes between two looks, or another process (None): a tenant may have had the node meanwhile."""
+    now = [0.0]
+    node = bench.world.add_node("new", state="manageable")
+    bench.world.nodes[node.id] = replace(node, provision_state="enroll", extra={"steelyard": {"candidate_id": "c"}})
+    context = StepContext("op", "nodes.onboard", "wait until clean", {}, {}, bench.admin, None, 1)
+    watch = Watch(FakeClouds(bench.world), lambda: now[0])
+    watch.begin(bench.world.nodes[node.id])
+    node = bench.world.set_state(node.id, "cleaning")
+    node = bench.world.nodes[node.id] = replace(node, extra={"steelyard": {"candidate_id": "c", "offered": "op"}})
+    watch.look(node, context)
+    if away is None:
+        watch = Watch(FakeClouds(bench.world), lambda: now[0])
+    else:
+        now[0] += away
+    bench.world.set_state(node.id, "clean failed")
+    assert isinstance(watch.stop(node.id, context), Done)
+    assert never_offered(bench.world.nodes[node.id]) is proven
+
+
+@pytest.mark.parametrize("fails_at", ["identify and bind switch ports", "start cleaning"])
+def test_a_node_that_somebody_else_offered_afterwards_is_not_deletable(bench: Bench, fails_at: str) -> None:
+    """Enrolled, its onboarding failed; then an operator offers it by hand, a tenant has it, its cleaning fails."""
+    found(bench)
+    onboard(bench.service(fail_step=fails_at), bench)
+    assert never_offered(only_node(bench))
+    bench.world.tick(60)
+    for state in ("available", "active", "clean failed"):
+        bench.world.tick()
+        bench.world.set_state(only_node(bench).id, state)
+    assert not never_offered(only_node(bench))
+    with pytest.raises(Refused):
+        check_deletable(only_node(bench))
+    bench.world.break_node(only_node(bench).id, "clean", "the disk is dead")
+    assert onboard(bench.service(), bench).phase is Phase.FAILED
+    with pytest.raises(Refused):  # nor does an onboarding that began after the tenancy vouch for it
+        check_deletable(only_node(bench))
+
+
+def test_failing_twice_before_the_offer_is_still_never_offered(bench: Bench) -> None:
+    found(bench)
+    onboard(bench.service(fail_step="identify and bind switch ports"), bench)
+    bench.world.break_node(only_node(bench).id, "clean", "the disk is dead")
+    bench.world.tick(60)
+    onboard(bench.service(), bench)
+    assert only_node(bench).provision_state == "clean failed"
+    assert never_offered(only_node(bench))
+
+
+def test_a_node_that_fell_out_of_the_offer_can_be_onboarded_again(bench: Bench) -> None:
+    service = found(bench)
+    onboard(service, bench)
+    bench.world.set_state(only_node(bench).id, "clean failed", maintenance=True, error="erase failed")
+    assert only_candidate(service).state is CandidateState.ONBOARDED
+    assert onboard(service, bench).phase is Phase.SUCCEEDED
+    assert_onboarded(bench, service)
+    with pytest.raises(Refused) as caught:
+        onboard(service, bench)
+    assert caught.value.code == "already_onboarded"
+
+
+def test_every_failure_says_what_to_do(bench: Bench) -> None:
+    """Also where a service below gives advice that helps nobody."""
+    service = found(bench)
+    bench.world.fail("nodes.all", Invalid("HTTP 400", next="openstack catalog show baremetal"))
+    with pytest.raises(Invalid):
+        onboard(service, bench)
+    bench.world.fail("nodes.set_traits", Invalid("HTTP 400", next="openstack catalog show baremetal"))
+    operation = onboard(service, bench)
+    assert operation.error is not None
+    assert (
+        operation.error.next == only_candidate(service).next == f"steelyard node onboard {only_candidate(service).id}"
+    )
+
+
+def test_the_same_request_again_starts_nothing(bench: Bench) -> None:
+    service = found(bench)
+    first = service.onboard(bench.admin, [], everything=True, key="k")
+    again = service.onboard(bench.admin, [], everything=True, key="k")
+    assert [each.id for each in again] == [each.id for each in first] != []
+    with pytest.raises(Conflict) as caught:
+        service.onboard(bench.admin, ["bm-001"], key="k")
+    assert caught.value.code == "key_reused"
+    sweep = service.discover(bench.admin, ["10.0.0.1"], CREDENTIALS, port=PORT, key="k")
+    assert service.discover(bench.admin, ["10.0.0.1"], CREDENTIALS, port=PORT, key="k").id == sweep.id

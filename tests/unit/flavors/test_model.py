@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steelyard import naming
 from steelyard.errors import Duplicate, Invalid, Refused
 from steelyard.flavors import model
 from steelyard.nouns import Flavor, Node
@@ -30,12 +31,12 @@ NODE = Node(
     ],
 )
 def test_a_class_is_spelled_as_nova_spells_it(ironic: str, placement: str) -> None:
-    assert model.placement_class(ironic) == placement
+    assert naming.placement_class(ironic) == placement
 
 
 @given(st.text(min_size=1))
 def test_a_class_is_always_one_that_placement_takes(name: str) -> None:
-    assert re.fullmatch("CUSTOM_[A-Z0-9_]*", model.placement_class(name))
+    assert re.fullmatch("CUSTOM_[A-Z0-9_]*", naming.placement_class(name))
 
 
 STATES = st.sampled_from(["available", "active", "cleaning", "clean failed", "enroll", "manageable", "deploying"])

@@ -126,6 +126,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_to(self) -> None:
         self.head(301, Location=self.path.split("?", 1)[1], Content_Length="0")
 
+    def answer_no_url(self) -> None:
+        self.head(302, Location="http://[::1", Content_Length="0")
+
     def answer_garbage(self) -> None:
         self.wfile.write(b"\x00\xff\xfe not http at all\r\n\r\n")
 
@@ -178,6 +181,7 @@ def test_the_query_is_sent_and_nothing_of_ours(source: Source) -> None:
         ("gzip", UpstreamError, "source_refused"),
         ("nowhere", UpstreamError, "source_refused"),
         ("around", UpstreamError, "source_refused"),
+        ("no-url", UpstreamError, "source_refused"),
         ("hops/4", UpstreamError, "source_refused"),
         ("huge", TooLarge, "image_too_large"),
         ("endless", TooLarge, "image_too_large"),

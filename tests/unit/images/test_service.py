@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from steelyard.clouds.fake import FakeClouds, FakeWorld
-from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, SteelyardError, Unavailable
+from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, SteelyardError, Unavailable
 from steelyard.images import fetch as fetching
 from steelyard.images import work
 from steelyard.images.model import new_image
@@ -223,3 +223,13 @@ def test_a_system_scoped_administrator_lists_but_owns_nothing(place: Place) -> N
         with pytest.raises(Forbidden) as refusal:
             attempt(who, "mine")
         assert refusal.value.code == "no_project"
+
+
+def test_an_administrator_deletes_anothers_image_by_id_only(place: Place) -> None:
+    theirs = place.upload(place.demo, "disk")
+    with pytest.raises(Refused) as caught:
+        place.service.delete(*place.admin, "disk")
+    assert (caught.value.code, caught.value.next) == ("another_project", f"steelyard image delete {theirs.id}")
+    assert place.names(place.demo) == ["disk"]
+    place.service.delete(*place.admin, theirs.id)
+    assert place.names(place.demo) == []

@@ -32,6 +32,7 @@ class Bench:
         self.world = FakeWorld()
         self.clouds = FakeClouds(self.world)
         self.clock = Clock()
+        self.store = store
         self.service = InventoryService(clouds=self.clouds, store=store, clock=self.clock)
         for number in range(1, 6):
             self.world.add_node(f"bm-{number}", resource_class="bm-small" if number < 4 else "bm-large")
@@ -117,6 +118,15 @@ def test_bulk_lists_only_and_once_in_two_seconds(bench: Bench) -> None:
     bench.clock.now += 2.1
     bench.service.all()
     assert bench.world.calls["nodes.all"] == 2
+
+
+def test_a_list_is_not_kept_beyond_an_event(bench: Bench) -> None:
+    """Who has deleted a node does not find it in the list, however short the time."""
+    assert "bm-2" in bench.names()
+    gone = bench.world.nodes.pop(bench.id_of("bm-2"))
+    assert "bm-2" in bench.names()
+    bench.store.events.append(f"node:{gone.id}", "node.deleted", actor="admin", detail="node bm-2 was deleted")
+    assert "bm-2" not in bench.names()
 
 
 def test_one_node_is_read_afresh(bench: Bench) -> None:

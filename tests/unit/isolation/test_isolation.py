@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,18 @@ def test_two_networks_of_the_cleaning_networks_name_agree_with_nothing(bench: Be
 def test_unknown_node(bench: Bench) -> None:
     with pytest.raises(NotFound):
         bench.service.show("bm-404")
+
+
+def test_bound_to_the_same_port_name_of_another_switch_is_found(bench: Bench) -> None:
+    bench.deploy()
+    bench.world.settle()
+    nic = bench.nic()
+    assert nic.link is not None
+    for port_id, port in bench.world.fabric.ports.items():
+        if port.mac == nic.mac and port.link is not None:
+            elsewhere = SwitchLink("02:00:00:00:99:99", nic.link.port_id, "leaf9")
+            bench.world.fabric.ports[port_id] = replace(port, link=elsewhere)
+    found = next(each for each in bench.service.show("bm-1").nics if each.mac == nic.mac)
+    assert found.verdict is Verdict.DIFFER
+    assert found.why is not None
+    assert "leaf9" in found.why

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,6 +14,7 @@ from steelyard.lifecycle.model import (
     check_deletable,
     check_power,
     instance_phase,
+    leaving_note,
     offered,
     phase,
 )
@@ -100,10 +101,12 @@ class TestDeleting:
     @pytest.mark.parametrize("instance_id", [None, "i1"])
     @pytest.mark.parametrize("offered_before", [False, True])
     def test_every_state(self, state: str, instance_id: str | None, offered_before: bool) -> None:
-        notes = {"candidate_id": "c1"} | ({"offered": "op"} if offered_before else {})
+        vouched = {"unoffered_since": NOW.isoformat()}
+        notes = {"candidate_id": "c1"} | vouched | ({"offered": "op"} if offered_before else {})
         subject = node(state, instance_id=instance_id, extra={"steelyard": notes})
         may = instance_id is None and (
-            state in ("available", "enroll") or (state == "manageable" and not offered_before)
+            state in ("available", "enroll")
+            or (state in ("manageable", "inspect failed", "clean failed") and not offered_before)
         )
         if may:
             check_deletable(subject)
@@ -114,6 +117,41 @@ class TestDeleting:
         assert "{" not in caught.value.detail + caught.value.next
         if phase(subject) in DEPLOYED:
             assert caught.value.code == "node_deployed"
+
+    @pytest.mark.parametrize(
+        "state", ["inspecting", "inspect wait", "cleaning", "clean wait", "verifying", "manageable"]
+    )
+    def test_while_it_is_onboarded_the_way_out_is_to_cancel_that(self, state: str) -> None:
+        subject = node(state, extra={"steelyard": {"candidate_id": "c1"}})
+        with pytest.raises(Refused) as caught:
+            check_deletable(subject, onboarding="op-1")
+        assert caught.value.next == "steelyard operation cancel op-1"
+        assert "being onboarded" in caught.value.detail
+
+    @pytest.mark.parametrize(
+        ("state", "wanted"),
+        [
+            ("inspect wait", "openstack baremetal node abort bm-1"),
+            ("clean wait", "steelyard node wait bm-1"),
+            ("deleting", "steelyard node wait bm-1"),
+        ],
+    )
+    def test_without_an_onboarding_the_next_command_helps_too(self, state: str, wanted: str) -> None:
+        with pytest.raises(Refused) as caught:
+            check_deletable(node(state))
+        assert caught.value.next == wanted
+
+    @pytest.mark.parametrize("state", ["manageable", "inspect failed", "clean failed"])
+    @pytest.mark.parametrize("since", [None, "2020-01-01T00:00:00+00:00"])
+    def test_without_a_valid_stamp_nothing_proves_that_it_was_never_offered(self, state: str, since: object) -> None:
+        with pytest.raises(Refused) as caught:
+            check_deletable(node(state, extra={"steelyard": {"candidate_id": "c1", "unoffered_since": since}}))
+        assert caught.value.next == "steelyard node onboard c1"
+
+    def test_what_failed_after_it_was_offered_stays(self) -> None:
+        with pytest.raises(Refused) as caught:
+            check_deletable(node("clean failed", extra={"steelyard": {"candidate_id": "c1", "offered": "op"}}))
+        assert (caught.value.code, caught.value.next) == ("node_quarantined", "steelyard node onboard c1")
 
     def test_deployed_says_so_and_what_to_do(self) -> None:
         with pytest.raises(Refused) as caught:
@@ -129,7 +167,18 @@ class TestDeleting:
         assert caught.value.next == "openstack baremetal node provide bm-1"
 
     def test_one_that_is_on_its_way_out_may_go_on(self) -> None:
-        check_deletable(node("manageable", extra={"steelyard": {"offered": "a", "deleting": "b"}}))
+        note = leaving_note(node("manageable"), "b")
+        check_deletable(node("manageable", extra={"steelyard": {"offered": "a", "deleting": note}}))
+
+    @pytest.mark.parametrize("note", ["b", {}, {"operation": "b"}, {"operation": "b", "since": None}])
+    def test_a_note_of_an_earlier_deletion_opens_nothing(self, note: object) -> None:
+        """It failed; somebody offered the node again; a tenant had it; its cleaning failed; it was made manageable."""
+        later = NOW + timedelta(hours=1)
+        for old in (note, leaving_note(node("manageable"), "b")):
+            extra = {"steelyard": {"offered": "a", "candidate_id": "c", "deleting": old}}
+            with pytest.raises(Refused) as caught:
+                check_deletable(node("manageable", provision_updated_at=later, extra=extra))
+            assert caught.value.code == "node_not_clean"
 
 
 class TestPower:

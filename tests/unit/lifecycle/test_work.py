@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
-from steelyard.lifecycle.model import Phase, Power
+from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
+from steelyard.lifecycle.model import Phase, Power, unoffered_note
 from steelyard.lifecycle.service import LifecycleService, Server
-from steelyard.operations.model import Operation, Outcome, StepContext
+from steelyard.lifecycle.work import ASK_AGAIN, ERROR_LOOKS, kinds
+from steelyard.operations.journal import new_operation
+from steelyard.operations.model import Done, Failed, Operation, OperationKind, Outcome, Retry, StepContext
 from steelyard.operations.model import Phase as End
 
 if TYPE_CHECKING:
@@ -151,6 +154,72 @@ class TestPower:
             bench.world.settle()
             assert service.server(bench.tenant, bench.token, "web").phase is wanted
 
+    @pytest.mark.parametrize(
+        ("task", "power"), [("powering-off", "off"), (None, "on"), (None, None)], ids=["busy", "still on", "unknown"]
+    )
+    def test_it_is_not_over_before_a_look_at_the_server_shows_it(
+        self, bench: Bench, task: str | None, power: str | None
+    ) -> None:
+        """Nova shows SHUTOFF, but its task or its power is not there yet."""
+        service = bench.service()
+        create(bench, service)
+        (instance,) = bench.world.instances.values()
+        (powered,) = (step for kind in kinds(service) if kind.name == "servers.power" for step in kind.steps)
+        context = StepContext(
+            operation_id="op", kind="servers.power", step=powered.name, results={}, actor=bench.tenant, reason=None,
+            params={"server_id": instance.id, "action": "off"}, attempt=1,
+        )  # fmt: skip
+        half = replace(instance, status="SHUTOFF", task_state=task, power_state=power)
+        bench.world.instances[instance.id] = half
+        outcome = powered.do(context)
+        assert isinstance(outcome, Retry)
+        assert "wanted off" in outcome.waiting_for
+        bench.world.instances[instance.id] = replace(half, task_state=None, power_state="off")
+        assert powered.do(context) == Done({"status": "SHUTOFF", "power": "off"})
+
+    def test_the_same_key_asks_nova_once(self, bench: Bench) -> None:
+        service = bench.service()
+        create(bench, service)
+        _, first = service.power(bench.tenant, bench.token, "web", Power.REBOOT, key="k")
+        _, second = service.power(bench.tenant, bench.token, "web", Power.REBOOT, key="k")
+        assert (first.id, bench.world.calls["compute.power"]) == (second.id, 1)
+        with pytest.raises(Conflict) as caught:
+            service.power(bench.tenant, bench.token, "web", Power.OFF, key="k")
+        assert caught.value.code == "key_reused"
+
+
+class TestTheSameRequestAgain:
+    def test_the_same_key_is_the_same_server(self, bench: Bench) -> None:
+        service = bench.service()
+        server, operation = create(bench, service, key="k")
+        again, same = create(bench, service, key="k")
+        assert (again.instance.id, same.id) == (server.instance.id, operation.id)
+        assert len(bench.world.instances) == 1
+        with pytest.raises(Conflict) as caught:
+            create(bench, service, key="k", networks=["blue", "blue"])
+        assert caught.value.code == "key_reused"
+
+    @pytest.mark.parametrize("key", ["k", None])
+    def test_at_the_same_instant(self, bench: Bench, key: str | None) -> None:
+        """With a key both get the one server; without one the second is told that the name is taken."""
+        service = bench.service()
+        ids: list[str] = []
+        refused: list[str] = []
+
+        def ask() -> None:
+            try:
+                ids.append(create(bench, service, key=key)[0].instance.id)
+            except Duplicate as error:
+                refused.append(error.code)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(bench.world.instances) == 1
+        assert (len(ids), len(set(ids)), refused) == ((4, 1, []) if key else (1, 1, ["duplicate_name"] * 3))
+
 
 class TestDelete:
     @ANY_REPEAT
@@ -180,6 +249,42 @@ class TestDelete:
         assert operation.error.code == "clean_failed"
         assert "erase failed" in operation.error.detail
         assert operation.error.next == f"steelyard node show {node.id}"
+
+    def test_an_interrupted_deployment_may_be_in_error_for_a_while(self, bench: Bench) -> None:
+        """Nova ends a build that it is to delete with an error first; only one that stays is the end."""
+        service = bench.service()
+        create(bench, service)
+        server = service.server(bench.tenant, bench.token, "web").instance
+        in_error = replace(server, status="ERROR", task_state=None, fault="Build aborted")
+        (gone,) = (step for kind in kinds(service) if kind.name == "servers.delete" for step in kind.steps)
+
+        def look(operation_id: str, attempt: int) -> Outcome:
+            return gone.do(
+                StepContext(
+                    operation_id=operation_id, kind="servers.delete", step=gone.name, params={"server_id": server.id},
+                    results={}, actor=bench.tenant, reason=None, attempt=attempt,
+                )
+            )  # fmt: skip
+
+        bench.world.instances[server.id] = in_error
+        for attempt in range(5, 5 + ERROR_LOOKS):
+            assert isinstance(look("stays", attempt), Retry)
+            bench.world.instances[server.id] = in_error  # also after Nova was asked again
+        assert bench.world.calls["compute.delete"] == ERROR_LOOKS // ASK_AGAIN
+        failed = look("stays", 5 + ERROR_LOOKS)
+        assert isinstance(failed, Failed)
+        assert failed.code == "delete_failed"
+        assert "Build aborted" in failed.reason
+        assert failed.next == f"steelyard server delete {server.id} --wait"
+
+        assert isinstance(look("passes", 1), Retry)
+        del bench.world.instances[server.id]
+        assert isinstance(look("passes", 2), Retry)  # Nova forgot it without asking Ironic, which still holds the node
+        (node,) = [n for n in bench.world.nodes.values() if n.instance_id == server.id]
+        assert node.provision_state == "deleting"
+        bench.world.settle()
+        assert isinstance(look("passes", 3), Done)
+        assert bench.world.nodes[node.id].provision_state == "available"
 
 
 class TestDeleteNode:
@@ -212,6 +317,38 @@ class TestDeleteNode:
             service.delete_node(bench.admin, node.id)
         assert caught.value.code == "node_deployed"
         assert caught.value.next == f"steelyard server delete {node.instance_id} --wait"
+
+    @pytest.mark.parametrize("state", ["inspect failed", "clean failed"])
+    @ANY_REPEAT
+    def test_one_that_failed_before_it_was_ever_offered(self, bench: Bench, state: str, repeat: bool) -> None:
+        node = bench.world.add_node("broken", state="manageable")
+        node = bench.world.set_state(node.id, state, maintenance=state == "clean failed", error="the disk is dead")
+        notes = {"candidate_id": "c1", **unoffered_note(node)}
+        bench.world.nodes[node.id] = replace(node, extra={"steelyard": notes})
+        operation = bench.service(repeat_steps=repeat).delete_node(bench.admin, "broken")
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert node.id not in bench.world.nodes
+
+    def test_what_is_known_of_its_cables_outlives_it(self, bench: Bench) -> None:
+        node = next(iter(bench.world.nodes.values()))
+        links = {port.mac: port.link for port in bench.world.node_ports.values() if port.node_id == node.id}
+        assert bench.service().delete_node(bench.admin, node.id).phase is End.SUCCEEDED
+        assert bench.store.cables.of(links) == links != {}
+
+    def test_one_that_is_being_onboarded_names_the_operation_to_cancel(self, bench: Bench) -> None:
+        operations = bench.operations()
+        operations.register(OperationKind("nodes.onboard", steps=[]))
+        service = bench.over(operations)
+        running = new_operation(
+            operations.kinds["nodes.onboard"], {}, bench.admin, None, None, "candidate:c1", None, operations.clock.now()
+        )
+        operations.journal.create(running)
+        node = bench.world.add_node("new", state="manageable")
+        bench.world.nodes[node.id] = replace(node, extra={"steelyard": {"candidate_id": "c1"}})
+        bench.world.set_state(node.id, "inspect wait")
+        with pytest.raises(Refused) as caught:
+            service.delete_node(bench.admin, "new")
+        assert caught.value.next == f"steelyard operation cancel {running.id}"
 
     def test_a_tenant_who_comes_in_between_wins(self, bench: Bench) -> None:
         """Nova claims the node after it was checked and before it was withdrawn."""

@@ -169,3 +169,23 @@ def test_a_system_scoped_administrator_is_told_to_take_a_project(place: Place) -
     with pytest.raises(Forbidden) as refusal:
         place.service.create(place.clouds.identity.validate(token), token, "blue", ["10.1.0.0/24"])
     assert refusal.value.code == "no_project"
+
+
+def test_a_name_puts_no_server_on_another_tenants_network(place: Place) -> None:
+    """An administrator sees all networks, and reaches another tenant's by its id only."""
+    theirs = place.service.create(*place.demo, "blue", ["10.1.0.0/24"]).network
+    with pytest.raises(NotFound):
+        place.service.attachable(*place.admin, ["blue"])
+    assert [each.id for each in place.service.attachable(*place.admin, [theirs.id])] == [theirs.id]
+    own = place.service.create(*place.admin, "blue", ["10.2.0.0/24"]).network
+    assert [each.id for each in place.service.attachable(*place.admin, ["blue"])] == [own.id]
+
+
+def test_an_administrator_deletes_anothers_network_by_id_only(place: Place) -> None:
+    theirs = place.service.create(*place.demo, "blue", ["10.1.0.0/24"]).network
+    with pytest.raises(Refused) as caught:
+        place.service.delete(*place.admin, "blue")
+    assert (caught.value.code, caught.value.next) == ("another_project", f"steelyard network delete {theirs.id}")
+    assert place.names(place.demo) == ["blue"]
+    place.service.delete(*place.admin, theirs.id)
+    assert place.names(place.demo) == []

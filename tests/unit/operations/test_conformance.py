@@ -230,6 +230,18 @@ class TestAskingTwice:
             bench.operations.start("test.kind", {"n": 2}, actor, key="k")
         assert refused.value.code == "key_reused"
 
+    def test_what_was_started_with_a_key_is_found_by_it(self, bench: Bench, actor: Actor, admin: Actor) -> None:
+        bench.register(kind(done))
+        started = [
+            bench.operations.start("test.kind", {"n": n}, actor, key=key)
+            for n, key in enumerate(("k_1:a", "k_1:b", "k_1", "kx1:a", "k_10"))
+        ]
+        assert [each.id for each in bench.operations.by_key(actor, "test.kind", "k_1")] == [
+            each.id for each in started[:3]
+        ]
+        assert bench.operations.by_key(actor, "another.kind", "k_1") == []
+        assert bench.operations.by_key(admin, "test.kind", "k_1") == []
+
     def test_another_user_may_use_the_same_key(self, bench: Bench, actor: Actor, admin: Actor) -> None:
         bench.register(kind(done))
         first = bench.operations.start("test.kind", {"n": 1}, actor, key="k")
@@ -288,6 +300,20 @@ class TestCancel:
         assert ended.cancel_requested
         assert [step.phase for step in ended.steps] == [Phase.CANCELLED, Phase.PENDING, Phase.SUCCEEDED]
         assert undone == ["cancelled"]
+
+    def test_the_kind_says_what_to_do_where_nobody_else_does(self, bench: Bench, actor: Actor) -> None:
+        def wait(ctx: StepContext) -> Outcome:
+            bench.operations.cancel(ctx.operation_id)
+            return Retry(30.0, "a day")
+
+        bench.register(replace(kind(wait), next="steelyard thing mend {name}"))
+        ended = bench.ended(bench.operations.start("test.kind", {"name": "a"}, actor), within=10)
+        assert ended.error is not None
+        assert (ended.error.code, ended.error.next) == ("cancelled", "steelyard thing mend a")
+        bench.register(replace(kind(lambda _: Failed("no", next="better")), name="b", next="steelyard thing mend"))
+        ended = bench.ended(bench.operations.start("b", {}, actor))
+        assert ended.error is not None
+        assert ended.error.next == "better"
 
     def test_after_the_end(self, bench: Bench, actor: Actor) -> None:
         bench.register(kind(done))

@@ -39,6 +39,7 @@ from steelyard.errors import (
 from steelyard.nouns import Actor
 from steelyard.settings import Settings
 from steelyard.web import frame
+from steelyard.web import health as health_module
 from steelyard.web.app import build_app
 from steelyard.web.context import Admin, Caller, IdempotencyKey, Writer
 from steelyard.web.frame import MAX_DEPTH, check_depth
@@ -356,3 +357,23 @@ class TestHealth:
         now = 6.0
         checks.states()
         assert len(looks) == 2
+
+    def test_a_dependency_that_hangs_takes_no_thread_from_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health_module, "PATIENCE", 0.05)
+        hangs, looking = threading.Event(), threading.Event()
+
+        def hang() -> None:
+            looking.set()
+            hangs.wait(10)
+
+        checks = Checks({"identity": hang})
+        first = threading.Thread(target=checks.states)
+        first.start()
+        try:
+            assert looking.wait(5)
+            assert checks.states() == {"identity": "unavailable"}
+            assert first.is_alive()
+        finally:
+            hangs.set()
+            first.join()
+        assert checks.states() == {"identity": "ok"}

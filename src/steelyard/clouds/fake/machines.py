@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from steelyard.clouds.names import placement_class
+from steelyard.naming import placement_class
 
 
 @dataclass(frozen=True, slots=True)
