@@ -1,0 +1,350 @@
+"""Nothing of an administrator's or of another tenant's is shown or usable, over every route that the server describes.
+
+The routes are taken from /openapi.json, so a new one cannot be forgotten: a path parameter that this test does not know
+fails it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from .cloud_at_hand import EmbeddedCloud, until
+from .leaks import Secrets, files_with, processes_with
+from .tenants import OTHER, READER, TwoTenants, two_tenants
+from .things import Things
+
+pytestmark = pytest.mark.embedded
+
+Json = dict[str, Any]
+OPERATOR_NETWORKS = ("provisioning", "cleaning", "inspection", "rescue", "quarantine")
+ANONYMOUS = {"/health"}
+"""What needs no token, on purpose."""
+TENANTS_MAY = {
+    ("post", "/v1/images"),
+    ("delete", "/v1/images/{image}"),
+    ("post", "/v1/networks"),
+    ("delete", "/v1/networks/{network}"),
+    ("post", "/v1/servers"),
+    ("delete", "/v1/servers/{server}"),
+    ("post", "/v1/servers/{server}/power"),
+    ("post", "/v1/operations/{operation_id}/cancel"),
+}
+"""Every other route that changes something is for administrators."""
+
+
+@dataclass
+class World:
+    """What there is to be seen, and to be kept from being seen."""
+
+    cloud: TwoTenants
+    routes: list[tuple[str, str]]
+    operators: dict[str, list[str]]
+    """Path parameter -> references to things of the administrator's."""
+    demos: dict[str, list[str]]
+    """Path parameter -> references to things of the tenant `demo`."""
+    operators_marks: set[str]
+    """What no tenant may ever read: ids, names and addresses of nodes, BMCs, switches, operator networks."""
+    demos_marks: set[str]
+    """What nobody but the tenant `demo` and administrators may read."""
+    tokens: dict[str, str] = field(repr=False, default_factory=dict)
+    bodies: list[str] = field(repr=False, default_factory=list)
+    """Every answer, to be searched for secrets in the end."""
+
+    def ask(self, method: str, path: str, token: str | None, **more: Any) -> httpx.Response:
+        with self.cloud.rest(token) as rest:
+            answer = rest.request(method, path, **more)
+        self.bodies.append(f"{answer.headers}\n{answer.text}")
+        return answer
+
+    def paths(self, template: str, references: dict[str, list[str]]) -> list[str]:
+        """The path for each reference to a thing; itself where it names none."""
+        parameters = re.findall(r"{(\w+)}", template)
+        if not parameters:
+            return [template]
+        (parameter,) = parameters
+        known = {*self.demos, *self.operators}
+        assert parameter in known, f"{template}: say in this test what {parameter} may be"
+        return [template.replace(f"{{{parameter}}}", reference) for reference in references.get(parameter, [])]
+
+
+@pytest.fixture(scope="module")
+def world(embedded_home: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Two tenants; one of them has a server, an image, a network; the administrator has all the rest."""
+    plain = EmbeddedCloud(embedded_home)
+    directory = tmp_path_factory.mktemp("tenants")
+    with two_tenants(plain, directory) as cloud, ExitStack() as stack:
+        demo, other = Things(cloud, directory, stack), Things(cloud, directory, stack, who=OTHER)
+        image, network, flavor = demo.image(), demo.network("10.94.0.0/24"), demo.flavor()
+        other.network("10.94.0.0/24"), other.image()
+        server = demo.server(flavor, image, network)
+        yield _world(cloud, image, network, flavor, server)
+
+
+def _world(cloud: TwoTenants, image: Json, network: Json, flavor: Json, server: Json) -> World:
+    with cloud.rest(None) as rest:
+        schema = rest.get("/openapi.json").json()
+    routes = [(method, path) for path, methods in schema["paths"].items() for method in methods]
+    operator_networks = {
+        found.name: found for found in cloud.connect("admin").network.networks() if found.name in OPERATOR_NETWORKS
+    }
+    assert set(operator_networks) == set(OPERATOR_NETWORKS)
+    nodes, rack = cloud.nodes(), cloud.rack.servers
+    candidates = cloud.get("admin", "/v1/candidates")["candidates"]
+    operations = cloud.get("admin", "/v1/operations", limit=1000)["operations"]
+    mine = [each["id"] for each in operations if each["subject"] == f"server:{server['id']}"]
+    admins = [each["id"] for each in operations if each["kind"] == "nodes.onboard"][:2]
+    assert mine
+    operators = {
+        "network": [found.id for found in operator_networks.values()] + list(operator_networks),
+        "subnet": [subnet for found in operator_networks.values() for subnet in found.subnet_ids],
+        "node": [node["id"] for node in nodes.values()] + list(nodes),
+        "candidate": [each["id"] for each in candidates] + [rack[name]["bmc_address"] for name in rack],
+        "operation_id": admins,
+        "flavor": [],
+    }
+    demos = {
+        "image": [image["id"], image["name"]],
+        "network": [network["id"], network["name"]],
+        "subnet": [network["subnets"][0]["id"]],
+        "server": [server["id"], server["name"]],
+        "operation_id": mine,
+    }
+    marks = {
+        *(found.id for found in operator_networks.values()),
+        *operators["subnet"],
+        *operators["node"],
+        *(each["id"] for each in candidates),
+        *(each["bmc_address"] for each in rack.values()),
+        *(each["serial"] for each in rack.values()),
+        *admins,
+    }
+    demos_marks = {
+        image["id"], image["name"], network["id"], network["name"], network["subnets"][0]["id"],
+        server["id"], server["name"], *server["addresses"], *mine, server["project_id"],
+    }  # fmt: skip
+    tokens = {who: cloud.token(who) for who in ("admin", "demo", READER, OTHER)}
+    return World(cloud, routes, operators, demos, marks, demos_marks, tokens)
+
+
+def _values(body: Any) -> Iterator[str]:
+    if isinstance(body, dict):
+        for key, value in body.items():
+            yield from _values(key)
+            yield from _values(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _values(value)
+    elif isinstance(body, str):
+        yield body
+
+
+def _leaked(answer: httpx.Response, marks: set[str], *, asked: str = "") -> set[str]:
+    """The marks in an answer, those aside that the caller named."""
+    if not answer.headers.get("content-type", "").endswith("json"):
+        return {mark for mark in marks if mark in answer.text and mark not in asked}
+    found = set()
+    for value in _values(answer.json()):
+        found |= {mark for mark in marks if re.search(rf"(?<![\w.-]){re.escape(mark)}(?![\w-])", value)}
+        found |= {name for name in OPERATOR_NETWORKS if value == name}
+    return {mark for mark in found if mark not in asked}
+
+
+def test_without_a_token_there_is_nothing(world: World) -> None:
+    for method, template in world.routes:
+        for path in world.paths(template, world.operators | world.demos) or [template]:
+            answer = world.ask(method, path, None)
+            if template in ANONYMOUS:
+                assert answer.status_code == 200
+                assert not _leaked(answer, world.operators_marks | world.demos_marks)
+            else:
+                assert answer.status_code == 401, f"{method} {path}: {answer.status_code}"
+                assert answer.json()["code"] == "unauthenticated"
+                assert answer.json()["next"]
+
+
+def _filters(world: World) -> list[Json]:
+    """Filters and markers by which something foreign might come through."""
+    foreign = world.demos["server"][0]
+    node = world.operators["node"][0]
+    return [
+        {},
+        {"limit": 1000},
+        {"all_projects": "true"},
+        {"q": "bm-"},
+        {"state": "available"},
+        {"kind": "nodes.onboard"},
+        {"subject": f"server:{foreign}"},
+        {"subject": f"node:{node}"},
+        {"marker": foreign},
+        {"marker": world.demos["operation_id"][0]},
+        {"marker": world.operators["operation_id"][0] if world.operators["operation_id"] else node},
+    ]
+
+
+def test_no_list_shows_what_is_not_the_callers(world: World) -> None:
+    asked = 0
+    for who in ("demo", READER, OTHER):
+        marks = world.operators_marks | (world.demos_marks if who == OTHER else set())
+        for method, template in world.routes:
+            if method != "get" or "{" in template:
+                continue
+            for params in _filters(world):
+                answer = world.ask("get", template, world.tokens[who], params=params)
+                asked += 1
+                assert answer.status_code in (200, 400, 403, 422), f"{who} {answer.url}: {answer.text}"
+                leaked = _leaked(answer, marks, asked=str(answer.url))
+                assert not leaked, f"{who} {answer.url} shows {leaked}"
+    assert asked > 200
+
+
+def test_nothing_foreign_is_found_by_id_or_name(world: World) -> None:
+    for who in ("demo", READER, OTHER):
+        foreign = {name: list(references) for name, references in world.operators.items()}
+        if who == OTHER:
+            for name, references in world.demos.items():
+                foreign[name] = [*foreign.get(name, []), *references]
+        marks = world.operators_marks | (world.demos_marks if who == OTHER else set())
+        for method, template in world.routes:
+            if method != "get" or "{" not in template:
+                continue
+            for path in world.paths(template, foreign):
+                answer = world.ask("get", path, world.tokens[who])
+                assert answer.status_code in (403, 404), f"{who} {path}: {answer.status_code} {answer.text}"
+                assert not _leaked(answer, marks, asked=path), f"{who} {path}: {answer.text}"
+
+
+def test_ones_own_is_found(world: World) -> None:
+    """The same questions, asked by those who may: otherwise refusing everything would pass for isolation."""
+    for who in ("demo", READER, "admin"):
+        for method, template in world.routes:
+            if method == "get" and "{" in template:
+                references = world.demos
+                if who == "admin":  # finds what is not of the own project by id
+                    references = {name: ids[:1] for name, ids in world.demos.items()}
+                for path in world.paths(template, references):
+                    answer = world.ask("get", path, world.tokens[who])
+                    assert answer.status_code == 200, f"{who} {path}: {answer.text}"
+    for name in world.operators["node"][:1]:
+        assert world.ask("get", f"/v1/nodes/{name}", world.tokens["admin"]).status_code == 200
+
+
+def test_readers_change_nothing(world: World) -> None:
+    for method, template in world.routes:
+        if method == "get":
+            continue
+        for path in world.paths(template, world.demos | world.operators):
+            answer = world.ask(method, path, world.tokens[READER], json={})
+            assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
+
+
+def test_members_change_nothing_of_the_administrators(world: World) -> None:
+    for method, template in world.routes:
+        if method == "get" or (method, template) in TENANTS_MAY:
+            continue
+        for path in world.paths(template, world.operators) or [template]:
+            answer = world.ask(method, path, world.tokens["demo"], json={})
+            assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
+            assert not _leaked(answer, world.operators_marks, asked=path)
+    for network in world.operators["network"]:
+        answer = world.ask("delete", f"/v1/networks/{network}", world.tokens["demo"])
+        assert answer.status_code in (403, 404), answer.text
+
+
+def test_members_change_nothing_of_another_tenants(world: World) -> None:
+    bodies: dict[str, Json] = {"/v1/servers/{server}/power": {"action": "off"}}
+    for method, template in sorted(TENANTS_MAY):
+        if "{" not in template:
+            continue
+        paths = world.paths(template, world.demos)
+        assert paths
+        for path in paths:
+            answer = world.ask(method, path, world.tokens[OTHER], json=bodies.get(template, {}))
+            assert answer.status_code in (403, 404), f"{method} {path}: {answer.status_code} {answer.text}"
+            assert not _leaked(answer, world.demos_marks, asked=path)
+    server = world.ask("get", f"/v1/servers/{world.demos['server'][0]}", world.tokens["demo"]).json()["server"]
+    assert server["phase"] == "active"
+    node = world.cloud.get("admin", f"/v1/servers/{server['id']}")["server"]["node"]
+    assert world.cloud.rack.hardware(node)["power"] == "On"
+
+
+def test_foreign_networks_and_images_cannot_be_used(world: World) -> None:
+    flavor = world.ask("get", "/v1/flavors", world.tokens["demo"]).json()["flavors"][0]["id"]
+    image, network = world.demos["image"][0], world.demos["network"][0]
+    foreign = [("demo", image, each) for each in world.operators["network"]]
+    foreign += [(OTHER, _own(world, "images"), network), (OTHER, image, _own(world, "networks"))]
+    for who, with_image, with_network in foreign:
+        body = {"name": "e2e-intruder", "flavor": flavor, "image": with_image, "networks": [with_network]}
+        answer = world.ask("post", "/v1/servers", world.tokens[who], json=body)
+        assert answer.status_code in (403, 404, 409), f"{who} {body}: {answer.status_code} {answer.text}"
+        asked = f"{with_image} {with_network}"
+        assert not _leaked(answer, world.operators_marks, asked=asked)
+        assert answer.json()["next"]
+    for who in ("demo", OTHER):
+        names = {each["name"] for each in world.ask("get", "/v1/servers", world.tokens[who]).json()["servers"]}
+        assert "e2e-intruder" not in names
+
+
+def _own(world: World, noun: str) -> str:
+    return str(world.ask("get", f"/v1/{noun}", world.tokens[OTHER]).json()[noun][0]["id"])
+
+
+def test_the_same_by_the_command_line(world: World) -> None:
+    cloud, server = world.cloud, world.demos["server"][1]
+    assert cloud.steelyard(OTHER, "server", "show", server).code == 4
+    assert cloud.steelyard(OTHER, "server", "delete", server).code == 4
+    assert cloud.steelyard(OTHER, "server", "list", "--all-projects").code == 3
+    assert cloud.steelyard(READER, "server", "delete", server).code == 3
+    for who in ("demo", READER, OTHER):
+        for words in (["node", "list"], ["candidate", "list"], ["pool", "list"], ["isolation", "show", "bm-001"]):
+            refused = cloud.steelyard(who, *words)
+            assert refused.code == 3, str(refused)
+            assert refused.out == ""
+        networks = {row["name"] for row in cloud.steelyard(who, "network", "list", "-f", "json").json}
+        assert not networks & set(OPERATOR_NETWORKS)
+        assert cloud.steelyard(who, "network", "show", "provisioning").code == 4
+    nodes = set(cloud.nodes())
+    for who in (OTHER, "demo"):
+        shown = cloud.steelyard(who, "operation", "list", "-f", "json").out
+        assert not {name for name in nodes if name in shown}
+
+
+def test_no_secret_is_anywhere_but_in_its_file(world: World) -> None:
+    home = world.cloud.home
+    secrets = Secrets.of(home, tokens=world.tokens.values())
+    assert files_with(secrets, [home / "rack" / "rack.json"]), "the search finds nothing even where there is something"
+    for body in world.bodies:
+        assert not secrets.in_text(body), f"an answer holds {secrets.in_text(body)}"
+    for who in ("admin", "demo"):
+        for method, template in world.routes:
+            if method == "get":
+                for path in world.paths(template, world.demos | world.operators):
+                    text = world.ask("get", path, world.tokens[who]).text
+                    assert not secrets.in_text(text), f"{who} {path} shows {secrets.in_text(text)}"
+    assert files_with(secrets, (home / "log").rglob("*")) == {}
+    assert files_with(secrets, (home / "steelyard").rglob("*")) == {}
+    assert files_with(secrets, [home / "home.json", home / "run" / "status.json"]) == {}
+    assert processes_with(secrets) == {}
+
+
+def test_secret_files_are_for_their_owner_alone(world: World) -> None:
+    home = world.cloud.home
+    assert home.stat().st_mode & 0o077 == 0
+    private = [home / "clouds.yaml", home / "rack" / "rack.json", home / "rack" / "credentials.yaml"]
+    private += [path for path in (home / "secrets").rglob("*") if path.is_file()]
+    assert [str(path) for path in private if path.stat().st_mode & 0o077] == []
+
+
+def test_a_tenants_server_is_still_theirs(world: World) -> None:
+    """After all attempts: the server runs, on its own network, and its owner sees it."""
+    name = world.demos["server"][1]
+    shown = until("the server", lambda: world.cloud.steelyard("demo", "server", "show", name, "-f", "json").json)
+    assert shown["phase"] == "active"
+    node = world.cloud.get("admin", f"/v1/servers/{shown['id']}")["server"]["node"]
+    assert world.cloud.steelyard("admin", "isolation", "show", node, "-f", "json").json["agrees"]
