@@ -148,7 +148,7 @@ def tenant_things(cloud: Cloud) -> None:
     image.write_bytes(os.urandom(IMAGE_BYTES))
     cloud.steelyard("--os-cloud", "demo", "image", "add", "bench", image)
     pools = cloud.json("--os-cloud", "admin", "pool", "list")
-    pool = max(pools, key=lambda one: one["free"])["resource_class"]
+    pool = max(pools, key=lambda one: one["capacity"]["free"])["name"]
     cloud.steelyard("--os-cloud", "admin", "flavor", "create", "bench", "--pool", pool)
     cloud.steelyard("--os-cloud", "demo", "network", "create", "bench", "--subnet", "10.30.0.0/24")
 
