@@ -27,6 +27,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 STEELYARD = ROOT / ".venvs/steelyard/bin/steelyard"
 OPENSTACK = ROOT / ".venvs/openstack/bin/openstack"
+MARK = "STEELYARD_SUPERVISOR"
+"""Variable by which the supervisor marks the processes of a home (steelyard.embedded.processes)."""
 IMAGE_BYTES = 16 << 20
 POLL = 0.25
 
@@ -86,7 +88,7 @@ class Cloud:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("STEELYARD_HOME") == mark or mark in " ".join(process.cmdline()):
+                if process.environ().get(MARK) == mark or mark in " ".join(process.cmdline()):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -116,7 +118,7 @@ def starts(report: Report, cloud: Cloud) -> None:
         with clock() as took:
             cloud.steelyard("up", "--nodes", "8")
         report.add(what, took(), "s", target)
-        report.add(f"  of that, the services' CPU (2 cores)", cloud.cpu_seconds(), "s")  # noqa: F541
+        report.add(f"  CPU of the processes then running", cloud.cpu_seconds(), "s")  # noqa: F541
 
     up("first `up`", 50)
     cloud.steelyard("down")
