@@ -135,12 +135,16 @@ def new_operation(
 def reused(known: Operation, new: NewOperation) -> Operation:
     """The operation that a repeated request gets. Raises `Conflict` when it is not the same request."""
     if dict(known.params) != dict(new.params) or known.subject != new.subject:
-        raise Conflict(
-            f"The idempotency key was used before, for another request (operation {known.id}).",
-            code="key_reused",
-            next="send another Idempotency-Key",
-        )
+        raise key_reused(known)
     return known
+
+
+def key_reused(known: Operation) -> Conflict:
+    return Conflict(
+        f"The idempotency key was used before, for another request (operation {known.id}).",
+        code="key_reused",
+        next="send another Idempotency-Key",
+    )
 
 
 def running(subject: str, holder: str) -> Refused:

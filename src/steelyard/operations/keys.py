@@ -9,8 +9,8 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from steelyard.errors import Conflict
 from steelyard.nouns import Actor
+from steelyard.operations.journal import key_reused
 from steelyard.operations.model import Operation, Operations
 
 REQUEST = "request"
@@ -33,11 +33,7 @@ def repeated(operations: Operations, actor: Actor, kind: str, key: str | None, r
     known = operations.by_key(actor, kind, key)
     for operation in known:
         if operation.params.get(REQUEST) != request:
-            raise Conflict(
-                f"The idempotency key was used before, for another request (operation {operation.id}).",
-                code="key_reused",
-                next="send another Idempotency-Key",
-            )
+            raise key_reused(operation)
     return known
 
 
