@@ -86,6 +86,8 @@ class Instance:
     addresses: tuple[str, ...]
     created_at: datetime | None
     fault: str | None = None
+    updated_at: datetime | None = None
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,38 @@ class Node:
     """Steelyard's own notes live under the key `steelyard`."""
     step: str | None = None
     """Ironic's deploy or clean step that runs now: write_image, switch_to_tenant_network, erase_devices, ..."""
+    target_power_state: str | None = None
+    """Not None while the power is being changed: "power on", "rebooting", ..."""
+    fault: str | None = None
+    """Ironic's: power failure, clean failure, rescue abort failure; why Ironic itself set the maintenance."""
+    health: str | None = None
+    """Ironic's, from Redfish: ok, warning, critical; None where the BMC or the release does not say."""
+    automated_clean: bool | None = None
+    """False: Ironic makes it available without cleaning it; None: as the conductor is configured."""
+    driver_notes: Mapping[str, Any] = field(default_factory=dict)
+    """What our Ironic interfaces noted (`driver_internal_info.steelyard`); written by the conductor, by no API user."""
+    protected_reason: str | None = None
+    description: str | None = None
+    network_interface: str | None = None
+    power_interface: str | None = None
+    inspected_at: datetime | None = None
+    """When the newest inspection ended (Ironic's inspection_finished_at); None before the first."""
 
     @property
     def notes(self) -> Mapping[str, Any]:
         """Steelyard's own notes; empty for a node that Steelyard did not onboard."""
         notes = self.extra.get("steelyard")
         return notes if isinstance(notes, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A hardware type that a conductor offers (Ironic's GET /v1/drivers)."""
+
+    name: str
+    power_interfaces: frozenset[str] = frozenset()
+    network_interfaces: frozenset[str] = frozenset()
+    """Those of its interfaces that are enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +186,32 @@ class Inspection:
 
     inventory: Mapping[str, Any]
     plugin_data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of a service's own memory: Ironic's node history, Nova's instance actions."""
+
+    at: datetime
+    source: str
+    """ironic or nova."""
+    kind: str
+    """Ironic's event type, Nova's action."""
+    detail: str
+    severity: str | None = None
+    """ERROR where the service says so."""
+    user_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRecord:
+    """What one consumer holds of one node in Placement."""
+
+    node_id: str
+    consumer_id: str
+    """The instance."""
+    resources: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +284,20 @@ class ServerSpec:
     user_data: str | None = field(default=None, repr=False)
     """Base64, as Nova takes it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentSpec:
+    """A port to make on a network, bound to a NIC of a node."""
+
+    name: str
+    network_id: str
+    node_id: str
+    mac: str
+    link: SwitchLink
+    device_owner: str = "baremetal:none"
+    with_address: bool = False
+    """Whether it takes an address of a subnet; a quarantine port needs none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from steelyard.clouds.fake import FakeClouds, FakeWorld
+from steelyard.clouds.names import placement_class
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.nouns import Image, ImageSpec, Node, NodeSpec
 
@@ -94,6 +95,18 @@ class Stage:
         node = self.own.nodes.create(spec)
         self.after.callback(self._remove_node, node.id)
         return node
+
+    def allocate(self, consumer_id: str, node: Node) -> None:
+        """Let a consumer that is no instance hold the node, as a leak would."""
+        if self.real:
+            body = {
+                "allocations": {node.id: {"resources": {placement_class(node.resource_class or ""): 1}}},
+                "project_id": self.project_id, "user_id": self.project_id, "consumer_generation": None,
+            }  # fmt: skip
+            self.own.placement._rest.call("PUT", f"allocations/{consumer_id}", body=body)  # type: ignore[attr-defined]
+        else:
+            self.clouds.world.allocate(consumer_id, node.id)  # type: ignore[attr-defined]
+        self.after.callback(self.own.placement.delete_allocation, consumer_id)
 
     def make_available(self, node: Node) -> None:
         self.own.provisioning.request(node.id, "manage")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from steelyard.clouds.ports import NodePorts, Nodes, Provisioning
@@ -96,6 +98,56 @@ def test_maintenance_goes_on_and_off(stage: Stage) -> None:
     )
     stage.own.nodes.set_maintenance(node.id, None)
     assert not stage.own.nodes.get(node.id).maintenance
+
+
+def test_what_an_operator_notes_is_seen(stage: Stage) -> None:
+    node = stage.add_node()
+    assert (node.automated_clean, node.protected_reason, node.description) == (None, None, None)
+    assert (node.target_power_state, node.fault, node.health) == (None, None, None)
+    assert (node.network_interface, node.power_interface) == ("noop", "fake")
+    assert node.driver_notes == {}
+    changed = stage.own.nodes.update(node.id, {"/automated_clean": False, "/description": "rack 7, under the stairs"})
+    assert (changed.automated_clean, changed.description) == (False, "rack 7, under the stairs")
+    assert {n.id: n.automated_clean for n in stage.own.nodes.all()}[node.id] is False
+    back = stage.own.nodes.update(node.id, {"/automated_clean": None})
+    assert back.automated_clean is None
+
+
+def test_only_what_is_deployed_is_protected(stage: Stage) -> None:
+    node = stage.add_node()
+    with pytest.raises(Conflict):
+        stage.own.nodes.update(node.id, {"/protected": True, "/protected_reason": "because"})
+    assert not stage.own.nodes.get(node.id).protected
+    stage.own.provisioning.request(node.id, "manage")
+    stage.until(lambda: stage.own.nodes.get(node.id).provision_state == "manageable")
+    stage.own.provisioning.request(node.id, "adopt")
+    stage.until(lambda: stage.own.nodes.get(node.id).provision_state == "active")
+    kept = stage.own.nodes.update(node.id, {"/protected": True, "/protected_reason": "because"})
+    assert (kept.protected, kept.protected_reason) == (True, "because")
+    stage.own.nodes.set_maintenance(node.id, "broken fan")
+    with pytest.raises(Conflict):
+        stage.own.nodes.delete(node.id)
+    with pytest.raises(Conflict):
+        stage.own.provisioning.request(node.id, "deleted")
+    free = stage.own.nodes.update(node.id, {"/protected": False})
+    assert (free.protected, free.protected_reason) == (False, None)
+    stage.own.nodes.delete(node.id)
+
+
+def test_a_node_that_is_not_to_be_cleaned_is_made_available_as_it_is(stage: Stage) -> None:
+    node = stage.add_node()
+    stage.own.nodes.update(node.id, {"/automated_clean": False})
+    seen: set[str] = set()
+    stage.own.provisioning.request(node.id, "manage")
+    stage.until(lambda: stage.own.nodes.get(node.id).provision_state == "manageable")
+    stage.own.provisioning.request(node.id, "provide")
+
+    def there() -> bool:
+        seen.add(stage.own.nodes.get(node.id).provision_state)
+        return "available" in seen
+
+    stage.until(there)
+    assert "clean wait" not in seen
 
 
 def test_there_is_no_inspection_before_the_first(stage: Stage) -> None:
@@ -221,3 +273,33 @@ def test_tenants_have_no_nodes(stage: Stage) -> None:
         stage.tenant.nodes.update(node.id, {"/extra/x": 1})
     assert stage.tenant.node_ports.all() == []
     assert stage.own.nodes.get(node.id).provision_state == "enroll"
+
+
+def test_ironic_remembers_cleans(stage: Stage) -> None:
+    node = stage.add_node()
+    assert stage.own.provisioning.history(node.id) == []
+    stage.make_available(node)
+    history = stage.own.provisioning.history(node.id)
+    assert [entry.kind for entry in history] == ["automated_cleaning_start", "automated_cleaning_end"]
+    assert {(entry.source, entry.severity) for entry in history} == {("ironic", "INFO")}
+    assert all(entry.at.tzinfo is not None and entry.detail for entry in history)
+    with pytest.raises((NotFound, Forbidden)):
+        stage.tenant.provisioning.history(node.id)
+    with pytest.raises(NotFound):
+        stage.own.provisioning.history("00000000-0000-4000-8000-000000000000")
+
+
+def test_hardware_types_with_their_interfaces(stage: Stage) -> None:
+    drivers = {driver.name: driver for driver in stage.own.provisioning.drivers()}
+    assert "redfish" in drivers["redfish"].power_interfaces
+    assert {"neutron", "noop"} <= drivers["redfish"].network_interfaces
+
+
+def test_ports_of_one_node_only(stage: Stage) -> None:
+    first, second = stage.add_node(), stage.add_node()
+    for number, node in enumerate((first, second), start=1):
+        mac = f"52:54:00:{secrets.token_hex(1)}:{secrets.token_hex(1)}:{number:02x}"
+        port = stage.own.node_ports.create(NodePortSpec(node.id, mac, pxe_enabled=True))
+        stage.after.callback(stage.own.node_ports.delete, port.id)
+    assert {port.node_id for port in stage.own.node_ports.all(node_id=first.id)} == {first.id}
+    assert {first.id, second.id} <= {port.node_id for port in stage.own.node_ports.all()}

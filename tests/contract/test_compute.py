@@ -105,3 +105,68 @@ def test_deleting_twice_is_fine(stage: Stage, wanted: ServerSpec) -> None:
     stage.tenant.compute.delete(instance.id)
     with pytest.raises(NotFound):
         stage.tenant.compute.get(instance.id)
+
+
+def test_nova_remembers_what_was_asked_for(stage: Stage, wanted: ServerSpec) -> None:
+    instance = create(stage, wanted)
+    stage.until(lambda: stage.tenant.compute.get(instance.id).status == "ERROR")
+    stage.until(lambda: [entry.severity for entry in stage.tenant.compute.history(instance.id)] == ["ERROR"])
+    (made,) = stage.tenant.compute.history(instance.id)
+    assert (made.source, made.kind) == ("nova", "create")
+    assert made.at.tzinfo is not None
+    assert made.request_id
+    assert made.user_id == instance.user_id
+    with pytest.raises(NotFound):
+        stage.other.compute.history(instance.id)
+    remove(stage, instance.id)
+    kept = stage.own.compute.history(instance.id)
+    assert [entry.kind for entry in kept] == ["create", "delete"], "also of one that is deleted"
+    assert kept == sorted(kept, key=lambda entry: entry.at)
+
+
+def test_there_is_no_history_of_what_never_was(stage: Stage) -> None:
+    with pytest.raises(NotFound):
+        stage.own.compute.history("00000000-0000-4000-8000-000000000000")
+
+
+@pytest.mark.parametrize("act", ["rebuild", "rescue", "unrescue"])
+def test_a_server_that_never_ran_is_neither_rebuilt_nor_rescued(stage: Stage, wanted: ServerSpec, act: str) -> None:
+    instance = create(stage, wanted)
+    stage.until(lambda: stage.tenant.compute.get(instance.id).status == "ERROR")
+    before = stage.tenant.compute.get(instance.id)
+    with pytest.raises(Conflict):
+        renew(stage.tenant.compute, act, instance.id, wanted.image_id)
+    after = stage.tenant.compute.get(instance.id)
+    assert (after.status, after.task_state, after.image_id) == (before.status, None, before.image_id)
+
+
+@pytest.mark.parametrize("act", ["rebuild", "rescue", "unrescue"])
+def test_anothers_server_is_not_found(stage: Stage, wanted: ServerSpec, act: str) -> None:
+    instance = create(stage, wanted)
+    nowhere = "00000000-0000-4000-8000-000000000000"
+    for compute, server_id in ((stage.other.compute, instance.id), (stage.tenant.compute, nowhere)):
+        with pytest.raises(NotFound):
+            renew(compute, act, server_id, wanted.image_id)
+
+
+@pytest.mark.parametrize("act", ["rebuild", "rescue", "unrescue"])
+def test_a_reader_changes_nothing(stage: Stage, wanted: ServerSpec, act: str) -> None:
+    instance = create(stage, wanted)
+    stage.until(lambda: stage.tenant.compute.get(instance.id).status == "ERROR")
+    with pytest.raises((Forbidden, Conflict)):
+        renew(stage.reader.compute, act, instance.id, wanted.image_id)
+    assert stage.tenant.compute.get(instance.id).status == "ERROR"
+
+
+@pytest.mark.parametrize("password", ["", "  "])
+def test_an_empty_password_is_none(stage: Stage, wanted: ServerSpec, password: str) -> None:
+    instance = create(stage, wanted)
+    with pytest.raises((Invalid, Conflict)):
+        stage.tenant.compute.rescue(instance.id, password=password)
+
+
+def renew(compute: Compute, act: str, instance_id: str, image_id: str) -> None:
+    if act == "rebuild":
+        compute.rebuild(instance_id, image_id)
+    else:
+        compute.rescue(instance_id, leave=act == "unrescue", password=None if act == "unrescue" else "a-password-1")

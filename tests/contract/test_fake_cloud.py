@@ -63,6 +63,61 @@ def test_a_whole_life_and_the_vlan_of_every_phase(scene: Scene) -> None:
     assert scene.clouds.own.placement.free("bm.small") == {scene.node.id}
 
 
+def lives_of(scene: Scene) -> list[tuple[str, frozenset[int]]]:
+    """The states through which the node goes until it rests, with its VLANs in each."""
+    seen: list[tuple[str, frozenset[int]]] = []
+    for _ in range(20):
+        scene.world.tick()
+        seen.append((scene.now().provision_state, frozenset(scene.world.vlan_of(scene.node.id))))
+    return seen
+
+
+def test_a_rebuild_keeps_node_ports_and_addresses(scene: Scene) -> None:
+    instance = scene.create()
+    scene.world.settle()
+    before, ports = scene.tenant.compute.get(instance.id), scene.tenant.attachments.all()
+    image = Image("i2", "debian-next", "active", 1, "raw", None, "public", None, None)
+    scene.world.images[image.id] = image
+    scene.tenant.compute.rebuild(instance.id, "i2")
+    assert scene.tenant.compute.get(instance.id).status == "REBUILD"
+    with pytest.raises(Conflict):
+        scene.tenant.compute.rescue(instance.id)
+    assert ("wait call-back", frozenset({2001})) in lives_of(scene)
+    after = scene.tenant.compute.get(instance.id)
+    assert (after.status, after.image_id, after.addresses) == ("ACTIVE", "i2", before.addresses)
+    assert [port.id for port in scene.tenant.attachments.all()] == [port.id for port in ports]
+    assert scene.now().instance_id == instance.id
+
+
+def test_the_rescue_network_while_the_ramdisk_boots_and_the_tenants_once_it_runs(scene: Scene) -> None:
+    instance = scene.create()
+    scene.world.settle()
+    tenants = frozenset({scene.network.segmentation_id or 0})
+    scene.tenant.compute.rescue(instance.id, password="a-password-1")
+    seen = lives_of(scene)
+    assert ("rescue wait", frozenset({2005})) in seen
+    assert seen[-1] == ("rescue", tenants)
+    assert scene.tenant.compute.get(instance.id).status == "RESCUE"
+    with pytest.raises(Conflict):
+        scene.tenant.compute.power(instance.id, "off")
+    scene.tenant.compute.rescue(instance.id, leave=True)
+    assert lives_of(scene)[-1] == ("active", tenants)
+    assert scene.tenant.compute.get(instance.id).status == "ACTIVE"
+
+
+def test_a_rescue_that_fails_leaves_the_instance_in_error(scene: Scene) -> None:
+    instance = scene.create()
+    scene.world.settle()
+    scene.world.break_node(scene.node.id, "rescue", "no agent")
+    scene.tenant.compute.rescue(instance.id)
+    scene.world.settle()
+    found = scene.tenant.compute.get(instance.id)
+    assert (found.status, found.fault, scene.now().provision_state) == ("ERROR", "no agent", "rescue failed")
+    scene.tenant.compute.delete(instance.id)
+    scene.world.settle()
+    assert scene.now().provision_state == "available"
+
+
 def test_power_and_status_follow_each_other(scene: Scene) -> None:
     instance = scene.create()
     scene.world.settle()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from steelyard.clouds.ports import Flavors, Placement
 from steelyard.errors import Duplicate, Forbidden
-from steelyard.nouns import Flavor, FlavorSpec
+from steelyard.nouns import AllocationRecord, Flavor, FlavorSpec
 
 from .stages import Stage
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
 def add(stage: Stage, **changes: object) -> Flavor:
@@ -69,6 +73,53 @@ def test_an_available_node_is_free_and_a_class_is_found_by_either_name(stage: St
     assert node.id not in stage.own.placement.free("contract.other")
 
 
+def test_a_node_that_is_held_back_is_not_free(stage: Stage) -> None:
+    node = stage.add_node(resource_class="contract.held")
+    stage.make_available(node)
+    stage.until(lambda: node.id in stage.own.placement.free("contract.held"))
+    stage.own.nodes.set_maintenance(node.id, "held back")
+    stage.own.placement.hold_back(node.id)
+    assert node.id not in stage.own.placement.free("contract.held")
+    stage.own.placement.hold_back(node.id)
+    for _ in range(15):  # through Nova's periodic update, which must see the maintenance to end it
+        assert node.id not in stage.own.placement.free("contract.held")
+        stage.move()
+    stage.own.nodes.set_maintenance(node.id, None)
+    stage.until(lambda: node.id in stage.own.placement.free("contract.held"))
+
+
+def test_what_placement_does_not_know_is_not_held_back(stage: Stage) -> None:
+    stage.own.placement.hold_back(NOWHERE)
+    stage.own.placement.hold_back(stage.add_node().id)
+    assert stage.own.placement.allocations([NOWHERE]) == []
+    stage.own.placement.delete_allocation(NOWHERE)
+
+
+def test_allocations_name_node_and_consumer(stage: Stage) -> None:
+    node = stage.add_node(resource_class="contract.taken")
+    stage.make_available(node)
+    stage.until(lambda: node.id in stage.own.placement.free("contract.taken"))
+    assert stage.own.placement.allocations([node.id]) == []
+    consumer = str(uuid.uuid4())
+    stage.allocate(consumer, node)
+    record = AllocationRecord(node.id, consumer, {"CUSTOM_CONTRACT_TAKEN": 1})
+    assert stage.own.placement.allocations([node.id]) == [record]
+    assert record in stage.own.placement.allocations()
+    assert record not in stage.own.placement.allocations([NOWHERE])
+    assert node.id not in stage.own.placement.free("contract.taken")
+    stage.own.placement.delete_allocation(consumer)
+    stage.own.placement.delete_allocation(consumer)
+    assert stage.own.placement.allocations([node.id]) == []
+    assert node.id in stage.own.placement.free("contract.taken")
+
+
 def test_tenants_do_not_ask_placement(stage: Stage) -> None:
-    with pytest.raises(Forbidden):
-        stage.tenant.placement.free("contract.free")
+    node = stage.add_node()
+    for act in (
+        lambda: stage.tenant.placement.free("contract.free"),
+        lambda: stage.tenant.placement.hold_back(node.id),
+        lambda: stage.tenant.placement.allocations([node.id]),
+        lambda: stage.tenant.placement.delete_allocation(NOWHERE),
+    ):
+        with pytest.raises(Forbidden):
+            act()

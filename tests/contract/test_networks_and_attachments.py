@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from steelyard.clouds.ports import Attachments, Networks
-from steelyard.errors import Forbidden, Invalid, NotFound
-from steelyard.nouns import Network, SubnetSpec
+from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound
+from steelyard.nouns import AttachmentSpec, Network, NetworkPort, SubnetSpec, SwitchLink
 
 from .stages import Stage
 
@@ -128,3 +128,82 @@ def test_an_empty_network_has_no_attachments(stage: Stage) -> None:
     with pytest.raises(NotFound):
         stage.own.attachments.get("00000000-0000-4000-8000-000000000000")
     stage.own.attachments.delete("00000000-0000-4000-8000-000000000000")
+
+
+NOWHERE = SwitchLink(switch_id="02:ff:ff:00:00:01", port_id="Ethernet99", switch_name="no-such-switch")
+"""A cable into a switch that no network controller configures: everything but the plugging can be seen on it."""
+NODE, MAC = "11111111-2222-4333-8444-555555555555", "52:54:00:ab:cd:01"
+
+
+def attach(stage: Stage, network: Network, *, with_address: bool = False) -> NetworkPort:
+    name = stage.name("port")
+    port = stage.own.attachments.create(
+        AttachmentSpec(name, network.id, NODE, MAC, NOWHERE, with_address=with_address)
+    )  # fmt: skip
+    stage.after.callback(stage.own.attachments.delete, port.id)
+    return port
+
+
+def test_a_port_of_our_own_is_made_bound_and_once(stage: Stage) -> None:
+    network = add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("own", network.id, "10.84.0.0/24"))
+    port = attach(stage, network)
+    assert (port.network_id, port.mac, port.device_id, port.host_id) == (network.id, MAC, NODE, NODE)
+    assert (port.device_owner, port.vnic_type, port.addresses) == ("baremetal:none", "baremetal", ())
+    assert port.link == NOWHERE
+    again = stage.own.attachments.create(AttachmentSpec(port.name, network.id, NODE, MAC, NOWHERE))
+    assert again.id == port.id
+    assert [seen.id for seen in stage.own.attachments.all(network_ids=[network.id])] == [port.id]
+
+
+def test_a_mac_is_on_a_network_once(stage: Stage) -> None:
+    network = add(stage)
+    attach(stage, network)
+    with pytest.raises(Duplicate):
+        stage.own.attachments.create(AttachmentSpec(stage.name("port"), network.id, NODE, MAC, NOWHERE))
+
+
+def test_unbinding_keeps_the_port_its_mac_and_its_addresses(stage: Stage) -> None:
+    network = add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("kept", network.id, "10.85.0.0/24"))
+    port = attach(stage, network, with_address=True)
+    assert len(port.addresses) == 1
+    for _ in range(2):
+        stage.own.attachments.unbind(port.id)
+        unbound = stage.own.attachments.get(port.id)
+        assert (unbound.host_id, unbound.link, unbound.status) == (None, None, "DOWN")
+        assert (unbound.mac, unbound.addresses, unbound.device_id) == (port.mac, port.addresses, port.device_id)
+    for _ in range(2):
+        bound = stage.own.attachments.bind(port.id, node_id=NODE, mac=MAC, link=NOWHERE)
+        assert (bound.host_id, bound.link, bound.vnic_type) == (NODE, NOWHERE, "baremetal")
+        assert (bound.mac, bound.addresses, bound.device_id) == (port.mac, port.addresses, port.device_id)
+
+
+def test_tenants_bind_nothing(stage: Stage) -> None:
+    network = add(stage)
+    port = attach(stage, network)
+    with pytest.raises((Forbidden, NotFound)):
+        stage.tenant.attachments.bind(port.id, node_id=NODE, mac=MAC, link=NOWHERE)
+    with pytest.raises((Forbidden, NotFound)):
+        stage.tenant.attachments.unbind(port.id)
+    with pytest.raises((Forbidden, NotFound, Invalid)):
+        stage.other.attachments.create(AttachmentSpec(stage.name("port"), network.id, NODE, MAC, NOWHERE))
+
+
+def test_what_is_not_there_is_not_bound(stage: Stage) -> None:
+    missing = "00000000-0000-4000-8000-000000000000"
+    with pytest.raises(NotFound):
+        stage.own.attachments.unbind(missing)
+    with pytest.raises(NotFound):
+        stage.own.attachments.bind(missing, node_id=NODE, mac=MAC, link=NOWHERE)
+    with pytest.raises(NotFound):
+        stage.own.attachments.create(AttachmentSpec("x", missing, NODE, MAC, NOWHERE))
+
+
+def test_attachments_of_some_owners_only(stage: Stage) -> None:
+    network = add(stage)
+    port = attach(stage, network)
+    assert [seen.id for seen in stage.own.attachments.all(device_ids=[NODE, "nobody"])] == [port.id]
+    assert stage.own.attachments.all(device_ids=[]) == []
+    assert stage.own.attachments.all(device_ids=[NODE], network_ids=[network.id])[0].id == port.id
+    assert stage.own.attachments.all(device_ids=[NODE], network_ids=["another"]) == []

@@ -35,6 +35,11 @@ LISTS: dict[str, tuple[str, Callable[[Cloud], object]]] = {
     "networks": ("/network/v2.0/networks", lambda own: own.networks.all()),
     "subnets": ("/network/v2.0/subnets", lambda own: own.networks.subnets()),
     "ports": ("/network/v2.0/ports", lambda own: own.attachments.all()),
+    "a node's history": ("/baremetal/v1/nodes/n1/history", lambda own: own.provisioning.history("n1")),
+    "a server's actions": (
+        "/compute/v2.1/servers/s1/os-instance-actions",
+        lambda own: own.compute.history("s1"),
+    ),
     "providers": ("/placement/resource_providers", lambda own: own.placement.free("bm")),
 }
 

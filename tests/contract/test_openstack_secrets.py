@@ -63,11 +63,12 @@ def test_no_secret_comes_back_in_an_error_or_a_log(cloud: AnsweringCloud, caplog
     caplog.set_level(logging.DEBUG)
     cloud.answers["POST", NODES] = cloud.answers["PATCH", f"{NODES}/n1"] = echo
     cloud.answers["POST", "/compute/v2.1/servers"] = echo
+    cloud.answers["POST", "/compute/v2.1/servers/s1/action"] = echo
     clouds = cloud.clouds()
     patch = {"/driver_info/redfish_password": "canary-patch"}
     patch_2 = {"/driver_info": {"ipmi_password": "canary-patch-2"}}
     spec = ServerSpec("s", "f", "i", (), user_data="canary-user-data")
-    guess = "canary-guess" * 3
+    guess, rescue = "canary-guess" * 3, "canary-rescue" * 2
     driver_info = {
         "redfish_password": "canary-bmc",
         "snmp": {"community": "canary-snmp"},
@@ -79,14 +80,15 @@ def test_no_secret_comes_back_in_an_error_or_a_log(cloud: AnsweringCloud, caplog
         refused(lambda: clouds.own.nodes.update("n1", patch)),
         refused(lambda: clouds.own.nodes.update("n1", patch_2)),
         refused(lambda: tenant.compute.create(spec)),
+        refused(lambda: tenant.compute.rescue("s1", password=rescue)),
         refused(lambda: clouds.identity.validate(guess)),
     ]
     said = "".join(everything(error) for error in errors) + caplog.text
     assert "https://b" in said, "the rest of the message is kept"
     import base64
 
-    for canary in ("canary-bmc", "canary-snmp", "canary-patch", "canary-guess", TENANT_TOKEN, OWN_TOKEN, PASSWORD,
-                   base64.b64encode(b"canary-user-data").decode()):  # fmt: skip
+    for canary in ("canary-bmc", "canary-snmp", "canary-patch", "canary-guess", rescue, TENANT_TOKEN, OWN_TOKEN,
+                   PASSWORD, base64.b64encode(b"canary-user-data").decode()):  # fmt: skip
         assert canary not in said, canary
 
 

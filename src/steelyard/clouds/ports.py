@@ -13,13 +13,17 @@ Rules that hold for every method of every port:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from steelyard.nouns import (
     Actor,
+    AllocationRecord,
+    AttachmentSpec,
+    Driver,
     Flavor,
     FlavorSpec,
+    HistoryEntry,
     Image,
     ImageSpec,
     Inspection,
@@ -33,6 +37,7 @@ from steelyard.nouns import (
     ServerSpec,
     Subnet,
     SubnetSpec,
+    SwitchLink,
 )
 
 PowerAction = Literal["on", "off", "soft off", "reboot"]
@@ -97,6 +102,19 @@ class Compute(Protocol):
     def power(self, instance_id: str, action: PowerAction) -> None:
         """Ask for a power state. Returns when the request is accepted. Raises `Conflict` in the wrong state."""
 
+    def rebuild(self, instance_id: str, image_id: str) -> None:
+        """Write an image anew; name, addresses and node stay. Returns when the request is accepted."""
+
+    def rescue(self, instance_id: str, *, leave: bool = False, password: str | None = None) -> None:
+        """Into rescue, or out of it (`leave`). Returns when the request is accepted.
+
+        `password` is root's in the rescue system and goes to Nova only; without one Nova makes one up that nobody
+        sees. Raises `Conflict` in the wrong state, `Invalid` for a password that Nova does not take.
+        """
+
+    def history(self, instance_id: str) -> list[HistoryEntry]:
+        """Nova's instance actions (/servers/{id}/os-instance-actions), the oldest first; also of a deleted one."""
+
 
 @runtime_checkable
 class Nodes(Protocol):
@@ -138,12 +156,19 @@ class Provisioning(Protocol):
 
     def power(self, node_id: str, action: PowerAction) -> None: ...
 
+    def drivers(self) -> list[Driver]:
+        """The hardware types that are enabled, with what they support (Bare Metal API v1, /drivers)."""
+
+    def history(self, node_id: str) -> list[HistoryEntry]:
+        """Ironic's node history (/nodes/{id}/history), the oldest first."""
+
 
 @runtime_checkable
 class NodePorts(Protocol):
     """Ironic's ports: the NICs of all nodes (Bare Metal API v1, /ports)."""
 
-    def all(self) -> list[NodePort]: ...
+    def all(self, *, node_id: str | None = None) -> list[NodePort]:
+        """Of all nodes, or of one."""
 
     def create(self, spec: NodePortSpec) -> NodePort: ...
 
@@ -162,6 +187,21 @@ class Placement(Protocol):
 
         Takes the class as Ironic or as Placement spells it. A class or trait that nobody has: nothing is free.
         """
+
+    def hold_back(self, node_id: str) -> None:
+        """Reserve the node's whole inventory, so that no new allocation can be made. Nothing happens where Placement
+        does not know the node. Nova lifts it once Ironic offers the node again (no maintenance)."""
+
+    def allocations(self, node_ids: Collection[str] | None = None) -> list[AllocationRecord]:
+        """Who holds which node: of these, or of all that Placement cannot offer.
+
+        Not for a period: Placement has no list of all allocations, so this costs a call for each node that is asked
+        about, or, for all, for each one that is taken or held back. Who only looks for leftovers asks about the few
+        nodes whose use the other services do not explain.
+        """
+
+    def delete_allocation(self, consumer_id: str) -> None:
+        """Free what a consumer that no longer exists still holds."""
 
 
 @runtime_checkable
@@ -187,9 +227,21 @@ class Networks(Protocol):
 class Attachments(Protocol):
     """The network controller's ports: who is attached where, with which address."""
 
-    def all(self, *, network_ids: Sequence[str] | None = None) -> list[NetworkPort]: ...
+    def all(
+        self, *, network_ids: Sequence[str] | None = None, device_ids: Sequence[str] | None = None
+    ) -> list[NetworkPort]:
+        """All, or those on these networks, or those of these owners (instances, nodes)."""
 
     def get(self, port_id: str) -> NetworkPort: ...
+
+    def create(self, spec: AttachmentSpec) -> NetworkPort:
+        """A port of Steelyard's own on a NIC, bound at once. The same again returns the one that is there."""
+
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
+        """Put a port on a NIC (binding:host_id, profile, vnic_type baremetal). Its addresses stay."""
+
+    def unbind(self, port_id: str) -> None:
+        """Take a port off its NIC; port, MAC and addresses stay reserved."""
 
     def delete(self, port_id: str) -> None: ...
 

@@ -8,19 +8,24 @@ from dataclasses import replace
 from typing import Any
 
 from steelyard.clouds.fake import ironic
+from steelyard.clouds.fake.gate import passes
 from steelyard.clouds.fake.machines import DELETABLE
 from steelyard.clouds.fake.pointer import changed, split
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.clouds.ports import PowerAction, ProvisionVerb
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import Inspection, Node, NodePort, NodePortSpec, NodeSpec, SwitchLink
+from steelyard.nouns import Driver, HistoryEntry, Inspection, Node, NodePort, NodePortSpec, NodeSpec, SwitchLink
 
 FIELDS = {
     "name": "name", "driver": "driver", "resource_class": "resource_class", "owner": "owner", "lessee": "lessee",
-    "retired": "retired", "protected": "protected", "instance_uuid": "instance_id",
+    "retired": "retired", "protected": "protected", "protected_reason": "protected_reason",
+    "instance_uuid": "instance_id", "automated_clean": "automated_clean", "description": "description",
+    "network_interface": "network_interface", "power_interface": "power_interface",
 }  # fmt: skip
 """Ironic's fields that can be set, and what the noun calls them."""
-UNSEEN = {"description", "automated_clean", "network_interface", "inspect_interface", "deploy_interface"}
+DEFAULT_POWER = {"steelyard-redfish": "steelyard-redfish", "steelyard-ipmi": "steelyard-ipmi"}
+"""The power interfaces that our hardware types choose by themselves (steelyard_ironic.hardware)."""
+UNSEEN = {"inspect_interface", "deploy_interface", "retired_reason"}
 
 
 class _OfNodes(FakePort):
@@ -68,7 +73,8 @@ class FakeNodes(_OfNodes):
             last_error=None, resource_class=spec.resource_class, traits=frozenset(), instance_id=None,
             bmc_address=str(address) if address else None, owner=None, lessee=None, retired=False, protected=False,
             provision_updated_at=self.world.now, created_at=self.world.now, properties=dict(spec.properties),
-            extra=dict(spec.extra),
+            extra=dict(spec.extra), network_interface=spec.interfaces.get("network"),
+            power_interface=spec.interfaces.get("power") or DEFAULT_POWER.get(spec.driver),
         )  # fmt: skip
         self.world.nodes[node.id] = node
         self.world.driver_info[node.id] = dict(spec.driver_info)
@@ -77,9 +83,10 @@ class FakeNodes(_OfNodes):
     @call
     def update(self, node_id: str, changes: Mapping[str, Any]) -> Node:
         node = self.find_for_change(node_id, "changing a node")
+        before = node
         for path, value in changes.items():
             node = self._set(node, path, value)
-        self.world.nodes[node.id] = node
+        self.world.nodes[node.id] = node = ironic.checked(before, node)
         return node
 
     def _set(self, node: Node, path: str, value: Any) -> Node:
@@ -98,6 +105,8 @@ class FakeNodes(_OfNodes):
             raise Invalid(f"couldn't apply patch: there is no {path}")
         if head in {"retired", "protected"}:
             value = bool(value)
+        if head == "retired" and value and node.provision_state == "available":
+            raise Conflict(f"node {node.id} can not have 'retired' set in provision state 'available'")
         if head == "name" and any(other.name == value and other.id != node.id for other in self.world.nodes.values()):
             raise Duplicate(f"a node with name {value} already exists")
         return replace(node, **{FIELDS[head]: value})
@@ -122,7 +131,9 @@ class FakeNodes(_OfNodes):
     @call
     def set_maintenance(self, node_id: str, reason: str | None) -> None:
         node = self.find_for_change(node_id, "setting maintenance")
-        self.world.nodes[node.id] = replace(node, maintenance=reason is not None, maintenance_reason=reason)
+        self.world.nodes[node.id] = replace(
+            node, maintenance=reason is not None, maintenance_reason=reason, fault=node.fault if reason else None
+        )
 
     @call
     def delete(self, node_id: str) -> None:
@@ -141,7 +152,9 @@ class FakeNodes(_OfNodes):
         for own in [own for own in self.world.fabric.ports.values() if own.device_id == node.id]:
             self.world.fabric.remove_port(own.id)
         self.world.inspections.pop(node.id, None)
+        self.world.held_back.discard(node.id)
         self.world.driver_info.pop(node.id, None)
+        self.world.history.gone(node.id)
         del self.world.nodes[node.id]
 
 
@@ -154,21 +167,41 @@ class FakeProvisioning(_OfNodes):
         if verb == "clean" and not steps:
             raise Invalid("a manual clean needs its steps")
         ironic.start(self.world, node, verb)
+        if verb == "clean":
+            self.world.truth.manual_clean(node.id, steps)
 
     @call
     def power(self, node_id: str, action: PowerAction) -> None:
         node = self.find_for_change(node_id, "switching a node")
         if node.provision_state in {"cleaning", "clean wait"}:
             raise Conflict(f"node {node.id} can not be switched while it is in state {node.provision_state}")
-        self.world.nodes[node.id] = replace(node, power_state="on" if action in {"on", "reboot"} else "off")
+        if node.id in self.world.unreachable:  # accepted, and found out later
+            self.world.nodes[node.id] = replace(node, last_error="the BMC does not answer")
+            return
+        on = action in {"on", "reboot"}
+        if on and not passes(self.world, node):
+            return
+        self.world.nodes[node.id] = replace(self.world.nodes[node.id], power_state="on" if on else "off")
+
+    @call
+    def drivers(self) -> list[Driver]:
+        self.require_admin("listing drivers")
+        return list(self.world.drivers)
+
+    @call
+    def history(self, node_id: str) -> list[HistoryEntry]:
+        node = self.find(node_id)
+        return list(self.world.history.of_nodes.get(node.id, ()))
 
 
 class FakeNodePorts(_OfNodes):
     name = "node_ports"
 
     @call
-    def all(self) -> list[NodePort]:
-        return [port for port in self.world.node_ports.values() if self._visible(port)]
+    def all(self, *, node_id: str | None = None) -> list[NodePort]:
+        return [
+            port for port in self.world.node_ports.values() if self._visible(port) and node_id in (None, port.node_id)
+        ]
 
     @call
     def create(self, spec: NodePortSpec) -> NodePort:

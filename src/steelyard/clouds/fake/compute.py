@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 
-from steelyard.clouds.fake import nova
+from steelyard.clouds.fake import nova, renewal
+from steelyard.clouds.fake.gate import passes
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.clouds.names import placement_class
 from steelyard.clouds.ports import PowerAction
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import Flavor, FlavorSpec, Instance, ServerSpec
+from steelyard.nouns import AllocationRecord, Flavor, FlavorSpec, HistoryEntry, Instance, ServerSpec
 
 
 class FakeFlavors(FakePort):
@@ -82,6 +84,7 @@ class FakeCompute(FakePort):
             node_id=None, addresses=(), created_at=world.now,
         )  # fmt: skip
         world.instances[instance.id] = instance
+        world.history.acted(instance.id, "create", actor)
         world.wanted[instance.id] = nova.Wanted(flavor, spec.network_ids)
         return self._shown(instance)
 
@@ -92,6 +95,7 @@ class FakeCompute(FakePort):
         except NotFound:
             return
         self.require_writer("deleting a server")
+        self.world.history.acted(instance.id, "delete", self.actor)
         self.world.instances[instance.id] = replace(instance, task_state="deleting")
 
     @call
@@ -103,12 +107,48 @@ class FakeCompute(FakePort):
             raise Conflict(
                 f"cannot switch instance {instance_id} {action} while it is in vm_state {instance.status.lower()}"
             )
+        said = {"on": "start", "off": "stop", "soft off": "stop", "reboot": "reboot"}[action]
+        self.world.history.acted(instance.id, said, self.actor)
+        if instance.node_id in self.world.unreachable:
+            return  # accepted; it fails later and leaves the instance as it was
         on = action in {"on", "reboot"}
+        if on and instance.node_id in self.world.nodes and not passes(self.world, self.world.nodes[instance.node_id]):
+            return
         state = "on" if on else "off"
         self.world.instances[instance.id] = replace(instance, status="ACTIVE" if on else "SHUTOFF", power_state=state)
         if instance.node_id in self.world.nodes:
             node = self.world.nodes[instance.node_id]
             self.world.nodes[node.id] = replace(node, power_state=state)
+
+    @call
+    def rebuild(self, instance_id: str, image_id: str) -> None:
+        instance = self._find(instance_id)
+        self.require_writer("rebuilding a server")
+        image = self.world.images.get(image_id)
+        if image is None or not (image.visibility in {"public", "community"} or self.sees(image.project_id)):
+            raise Invalid(f"cannot find image {image_id} for rebuild")
+        allowed = frozenset({"ACTIVE", "SHUTOFF", "ERROR"})
+        renewal.begin(self.world, instance, renewal.REBUILDING, states=allowed, image_id=image_id)
+        self.world.history.acted(instance.id, "rebuild", self.actor)
+
+    @call
+    def rescue(self, instance_id: str, *, leave: bool = False, password: str | None = None) -> None:
+        instance = self._find(instance_id)
+        self.require_writer("rescuing a server")
+        if password is not None and not password.strip():
+            raise Invalid("the password is empty")
+        task = renewal.UNRESCUING if leave else renewal.RESCUING
+        allowed = frozenset({"RESCUE"} if leave else {"ACTIVE", "SHUTOFF", "ERROR"})
+        renewal.begin(self.world, instance, task, states=allowed, image_id=None)
+        self.world.history.acted(instance.id, "unrescue" if leave else "rescue", self.actor)
+
+    @call
+    def history(self, instance_id: str) -> list[HistoryEntry]:
+        entries = self.world.history.of_instances.get(instance_id, [])
+        owner = self.world.history.owners.get(instance_id)
+        if not entries or not self.sees(owner):
+            raise NotFound(f"instance {instance_id} could not be found")
+        return list(entries)
 
     def _find(self, instance_id: str) -> Instance:
         instance = self.world.instances.get(instance_id)
@@ -128,3 +168,20 @@ class FakePlacement(FakePort):
         self.require_admin("asking for allocation candidates")
         free = nova.free_nodes(self.world, placement_class(resource_class), traits)
         return frozenset(node.id for node in free)
+
+    @call
+    def hold_back(self, node_id: str) -> None:
+        self.require_admin("changing an inventory")
+        if node_id in self.world.nodes:
+            self.world.held_back.add(node_id)
+
+    @call
+    def allocations(self, node_ids: Collection[str] | None = None) -> list[AllocationRecord]:
+        self.require_admin("looking at allocations")
+        records = sorted(self.world.allocations.values(), key=lambda record: (record.node_id, record.consumer_id))
+        return [record for record in records if node_ids is None or record.node_id in node_ids]
+
+    @call
+    def delete_allocation(self, consumer_id: str) -> None:
+        self.require_admin("deleting an allocation")
+        self.world.allocations.pop(consumer_id, None)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.errors import Conflict, Duplicate, NotFound
-from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, Subnet
+from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
 
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
@@ -51,16 +51,16 @@ class FakeFabric:
 
     def add_port(
         self, network_id: str, *, now: datetime, mac: str, project_id: str | None, device_id: str, device_owner: str,
-        name: str = "", address: str | None = None, vnic_type: str = "baremetal",
+        name: str = "", address: str | None = None, vnic_type: str = "baremetal", addressed: bool = True,
     ) -> NetworkPort:  # fmt: skip
-        """A port with one address of each of the network's subnets (or the one asked for)."""
+        """A port with one address of each of the network's subnets (or the one asked for), or with none."""
         network = self.networks.get(network_id)
         if network is None:
             raise NotFound(f"network {network_id} could not be found")
         addresses = [
             FixedAddress(subnet_id, address if address and _within(address, subnet) else self._next(subnet))
             for subnet_id in network.subnet_ids
-            if (subnet := self.subnets[subnet_id])
+            if addressed and (subnet := self.subnets[subnet_id])
         ]
         if address and self._taken(address, network_id):
             raise Duplicate(f"address {address} is taken")
@@ -77,6 +77,17 @@ class FakeFabric:
         self.ports[port.id] = replace(port, host_id=node_id, mac=nic.mac, link=nic.link, status="ACTIVE")
         if nic.link is not None:
             self.switches.write(nic.link, self.networks[port.network_id].segmentation_id)
+
+    def bind_at(self, port: NetworkPort, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
+        """The same for a switch port that is named. One that is bound there already is not written to the switch
+        again: ML2 sees no change."""
+        if port.link is not None and port.link != link:
+            self.switches.write(port.link, None)
+        if port.link != link or port.host_id != node_id or port.status != "ACTIVE":
+            self.switches.write(link, self.networks[port.network_id].segmentation_id)
+        bound = replace(port, host_id=node_id, mac=mac.lower(), link=link, status="ACTIVE", vnic_type="baremetal")
+        self.ports[port.id] = bound
+        return bound
 
     def unbind(self, port: NetworkPort) -> None:
         self.ports[port.id] = replace(port, host_id=None, link=None, status="DOWN")

@@ -6,9 +6,13 @@ Source: ironic/common/states.py and state_machine.py; the waits for the agent ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from steelyard.naming import placement_class
+from steelyard.nouns import Node
+
+if TYPE_CHECKING:
+    from steelyard.clouds.fake.world import FakeWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ STARTS: Final[dict[tuple[str, str], tuple[str, str | None]]] = {
     ("error", "deleted"): ("deleting", "available"),
     ("rescue", "deleted"): ("deleting", "available"),
     ("rescue failed", "deleted"): ("deleting", "available"),
+    ("rescue wait", "deleted"): ("deleting", "available"),
     ("active", "rescue"): ("rescuing", "rescue"),
     ("rescue failed", "rescue"): ("rescuing", "rescue"),
     ("rescue", "unrescue"): ("unrescuing", "active"),
@@ -80,11 +85,20 @@ NETWORK_ROLE: Final[dict[str, str]] = {
     "deploy failed": "provisioning",
     "rescuing": "rescue",
     "rescue wait": "rescue",
-    "rescue": "rescue",
 }
 """The network that Ironic keeps the booting NICs on; a state that is not named here has none of its own."""
+TENANTS: Final = frozenset({"active", "rescue"})
+"""States in which the tenant's networks are on; in rescue once the ramdisk has its password (`finalize_rescue`)."""
 
-POWERED_ON: Final = frozenset(NETWORK_ROLE) - {"deploy failed"}
+POWERED_ON: Final = (frozenset(NETWORK_ROLE) | {"rescue"}) - {"deploy failed"}
+CLEAN_STEP: Final = "erase_devices_metadata"
+"""The step of an automated clean that the agent is waited for."""
+TENANCY: Final = frozenset({
+    "deploying", "wait call-back", "active", "rescuing", "rescue wait", "rescue", "unrescuing", "adopting",
+})  # fmt: skip
+"""States into which Ironic goes by switching the power while somebody may write to the disks."""
+UPDATABLE: Final = frozenset({"enroll", "inspecting", "inspect wait", "manageable", "available"})
+"""States in which Ironic lets a node's resource class be changed."""
 DELETABLE: Final = frozenset({"available", "manageable", "enroll", "adopt failed"})
 """Ironic's DELETE_ALLOWED_STATES with the default `allow_deleting_available_nodes`."""
 EMPTY: Final = frozenset({"cleaning", "clean wait", "clean failed", "available", "manageable", "enroll"})
@@ -94,3 +108,9 @@ EMPTY: Final = frozenset({"cleaning", "clean wait", "clean failed", "available",
 def serves(resource_class: str | None, traits: frozenset[str], wanted: str | None, required: frozenset[str]) -> bool:
     """Whether a node of this class and these traits could serve a flavor."""
     return resource_class is not None and wanted == placement_class(resource_class) and required <= traits
+
+
+def skips_cleaning(world: FakeWorld, node: Node) -> bool:
+    """Whether this is an automated clean that is switched off: the node is made available as it is."""
+    wanted = world.automated_clean if node.automated_clean is None else node.automated_clean
+    return node.provision_state == "cleaning" and node.target_provision_state == "available" and not wanted

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from steelyard.clouds.fake import nova
 from steelyard.clouds.fake.port import FakePort, call
-from steelyard.errors import Conflict, Forbidden, Invalid, NotFound
-from steelyard.nouns import Network, NetworkPort, Subnet, SubnetSpec
+from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
+from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
 
 
 class FakeNetworks(FakePort):
@@ -102,11 +102,15 @@ class FakeAttachments(FakePort):
     name = "attachments"
 
     @call
-    def all(self, *, network_ids: Sequence[str] | None = None) -> list[NetworkPort]:
+    def all(
+        self, *, network_ids: Sequence[str] | None = None, device_ids: Sequence[str] | None = None
+    ) -> list[NetworkPort]:
         return [
             self._shown(port)
             for port in self.world.fabric.ports.values()
-            if self.sees(port.project_id) and (network_ids is None or port.network_id in network_ids)
+            if self.sees(port.project_id)
+            and (network_ids is None or port.network_id in network_ids)
+            and (device_ids is None or port.device_id in device_ids)
         ]
 
     @call
@@ -115,6 +119,37 @@ class FakeAttachments(FakePort):
         if port is None or not self.sees(port.project_id):
             raise NotFound(f"port {port_id} could not be found")
         return self._shown(port)
+
+    @call
+    def create(self, spec: AttachmentSpec) -> NetworkPort:
+        self.require_admin("binding a port")
+        fabric = self.world.fabric
+        on_network = [port for port in fabric.ports.values() if port.network_id == spec.network_id]
+        for port in on_network:
+            if (port.name, port.device_id, port.mac) == (spec.name, spec.node_id, spec.mac.lower()):
+                return fabric.bind_at(port, spec.node_id, spec.mac, spec.link)
+        if any(port.mac == spec.mac.lower() for port in on_network):
+            raise Duplicate(f"the MAC address {spec.mac} is in use on network {spec.network_id}")
+        port = fabric.add_port(
+            spec.network_id, now=self.world.now, mac=spec.mac.lower(), project_id=self.actor.project_id,
+            device_id=spec.node_id, device_owner=spec.device_owner, name=spec.name, addressed=spec.with_address,
+        )  # fmt: skip
+        return fabric.bind_at(port, spec.node_id, spec.mac, spec.link)
+
+    @call
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
+        return self.world.fabric.bind_at(self._find_to_bind(port_id), node_id, mac, link)
+
+    @call
+    def unbind(self, port_id: str) -> None:
+        self.world.fabric.unbind(self._find_to_bind(port_id))
+
+    def _find_to_bind(self, port_id: str) -> NetworkPort:
+        port = self.world.fabric.ports.get(port_id)
+        if port is None or not self.sees(port.project_id):
+            raise NotFound(f"port {port_id} could not be found")
+        self.require_admin("binding a port")
+        return port
 
     @call
     def delete(self, port_id: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from steelyard.clouds.fake import ironic
+from steelyard.clouds.fake import ironic, renewal
 from steelyard.clouds.fake.machines import EMPTY, STARTS, serves
 from steelyard.errors import Conflict, NotFound
 from steelyard.nouns import Flavor, Instance, Node
@@ -37,6 +38,7 @@ def gateway(cidr: str) -> str:
 
 def free_nodes(world: FakeWorld, resource_class: str | None, traits: frozenset[str]) -> list[Node]:
     """Nodes that Placement would offer, oldest name first."""
+    taken = world.held_back | {record.node_id for record in world.allocations.values()}
     return sorted(
         (
             node
@@ -44,16 +46,27 @@ def free_nodes(world: FakeWorld, resource_class: str | None, traits: frozenset[s
             if node.provision_state == "available"
             and not node.maintenance
             and node.instance_id is None
+            and node.id not in taken
             and serves(node.resource_class, node.traits, resource_class, traits)
         ),
         key=lambda node: node.name or node.id,
     )
 
 
+def update_inventories(world: FakeWorld) -> None:
+    """Nova's periodic update of Placement: what Ironic offers again is not held back any more."""
+    for node_id in tuple(world.held_back):
+        node = world.nodes.get(node_id)
+        if node is None or (node.provision_state == "available" and not node.maintenance and node.instance_id is None):
+            world.held_back.discard(node_id)
+
+
 def step(world: FakeWorld, instance: Instance) -> bool:
     """One step of a build or a deletion. False if there is nothing to do or to wait for."""
     if instance.task_state == "deleting":
         return _end(world, instance)
+    if instance.task_state in renewal.TASKS:
+        return renewal.step(world, instance)
     if instance.status != "BUILD":
         return _follow(world, instance)
     if instance.task_state == "scheduling":
@@ -68,10 +81,12 @@ def _schedule(world: FakeWorld, instance: Instance) -> bool:
     candidates = free_nodes(world, flavor.resource_class, flavor.traits)
     if not candidates:
         world.instances[instance.id] = replace(instance, status="ERROR", task_state=None, fault=NO_HOST)
+        world.history.failed(instance.id)
         return True
     lessee = instance.project_id if world.lessees else None
     node = replace(candidates[0], instance_id=instance.id, lessee=lessee)
     world.nodes[node.id] = node
+    world.allocate(instance.id, node.id)
     world.instances[instance.id] = replace(instance, node_id=node.id, task_state="networking")
     return True
 
@@ -110,6 +125,7 @@ def _spawn(world: FakeWorld, instance: Instance) -> bool:
 
 def _fail(world: FakeWorld, instance: Instance, fault: str) -> bool:
     """The build fails: Nova takes the node's deployment down and keeps the instance in ERROR."""
+    world.history.failed(instance.id)
     _release(world, instance)
     world.instances[instance.id] = replace(
         instance, status="ERROR", task_state=None, fault=fault, addresses=(), node_id=None
@@ -118,13 +134,15 @@ def _fail(world: FakeWorld, instance: Instance, fault: str) -> bool:
 
 
 def _release(world: FakeWorld, instance: Instance) -> None:
+    world.allocations.pop(instance.id, None)
     for port in [port for port in world.fabric.ports.values() if port.device_id == instance.id]:
         world.fabric.remove_port(port.id)
     node = world.nodes.get(instance.node_id or "")
     if node is None or node.instance_id != instance.id:
         return
     if (node.provision_state, "deleted") in STARTS:
-        ironic.start(world, node, "deleted")
+        with suppress(Conflict):  # locked or protected: Nova logs it and gives the node up
+            ironic.start(world, node, "deleted")
     elif node.provision_state in EMPTY:
         world.nodes[node.id] = replace(node, instance_id=None, lessee=None)
 
@@ -132,7 +150,9 @@ def _release(world: FakeWorld, instance: Instance) -> None:
 def _follow(world: FakeWorld, instance: Instance) -> bool:
     """Nova's periodic power sync."""
     node = world.nodes.get(instance.node_id or "")
-    if node is None or instance.status not in {"ACTIVE", "SHUTOFF"} or node.power_state == instance.power_state:
+    if node is None or instance.status not in {"ACTIVE", "SHUTOFF"} or instance.id != node.instance_id:
+        return False
+    if node.power_state is None or node.power_state == instance.power_state:
         return False
     status = "ACTIVE" if node.power_state == "on" else "SHUTOFF"
     world.instances[instance.id] = replace(instance, status=status, power_state=node.power_state)
@@ -147,6 +167,9 @@ def _end(world: FakeWorld, instance: Instance) -> bool:
         world.wanted.pop(instance.id, None)
         return True
     if (node.provision_state, "deleted") in STARTS and node.id not in world.locked:
-        ironic.start(world, node, "deleted")
+        try:
+            ironic.start(world, node, "deleted")
+        except Conflict as error:  # protected: the deletion ends in an error, and may be asked for again
+            world.instances[instance.id] = replace(instance, status="ERROR", task_state=None, fault=error.detail)
         return True
     return False

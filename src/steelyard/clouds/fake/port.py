@@ -53,7 +53,10 @@ def call(method: Callable[Concatenate[Port, P], R]) -> Callable[Concatenate[Port
     def wrapper(self: Port, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.world.lock:
             self.world.enter(f"{self.name}.{method.__name__}", reads=reads)
-            _ = self.actor
-            return method(self, *args, **kwargs)
+            self.world.truth.caller = self.actor.user_name
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self.world.truth.caller = None
 
     return wrapper

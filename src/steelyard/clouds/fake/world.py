@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from steelyard.clouds.fake import ironic, nova
 from steelyard.clouds.fake.fabric import OWN_VLANS, FakeFabric
 from steelyard.clouds.fake.hardware import FakeHardware, cabled
+from steelyard.clouds.fake.history import History
 from steelyard.clouds.fake.identities import FakeIdentities, lifetime
 from steelyard.clouds.fake.machines import STARTS
 from steelyard.clouds.fake.switches import SWITCHES
+from steelyard.clouds.fake.truth import Nodes, Truth
+from steelyard.clouds.names import placement_class
 from steelyard.nouns import (
     Actor,
+    AllocationRecord,
+    Driver,
     Flavor,
     Image,
     Inspection,
@@ -53,7 +58,9 @@ class FakeWorld:
         self.flavors: dict[str, Flavor] = {}
         self.instances: dict[str, Instance] = {}
         self.wanted: dict[str, nova.Wanted] = {}
-        self.nodes: dict[str, Node] = {}
+        self.truth = Truth(self)
+        self.history = History(self)
+        self.nodes: dict[str, Node] = Nodes(self.truth)
         self.driver_info: dict[str, dict[str, object]] = {}
         self.node_ports: dict[str, NodePort] = {}
         self.inspections: dict[str, Inspection] = {}
@@ -62,9 +69,21 @@ class FakeWorld:
         self.role_networks: dict[str, str] = {}
         """Network id of each role."""
         self._failures: dict[str, deque[Exception]] = {}
+        self.allocations: dict[str, AllocationRecord] = {}
+        """Placement's, by consumer."""
+        self.held_back: set[str] = set()
+        """Nodes whose inventory is reserved."""
+        self.automated_clean = True
+        """The conductor's setting, for nodes that have none of their own."""
         self.broken: dict[tuple[str, str], str] = {}
         self.hung: set[str] = set()
+        self.unreachable: set[str] = set()
+        """Nodes whose BMC does not answer."""
         self.locked: set[str] = set()
+        self.drivers: list[Driver] = [Driver("redfish", frozenset({"redfish"}), frozenset({"neutron", "noop"}))]
+        """The hardware types that the conductor offers."""
+        self.power_gate: Callable[[str], None] | None = None
+        """Whom a conductor with Steelyard's interfaces asks before a parked node gets power; None: it is away."""
         names = dict(networks or {})
         for number, role in enumerate(ROLES):
             network = self.fabric.add_network(names.get(role, role), self.service_project, vlans=OWN_VLANS)
@@ -156,6 +175,12 @@ class FakeWorld:
             )  # fmt: skip
             return self.fabric.add_subnet(subnet)
 
+    def allocate(self, consumer_id: str, node_id: str) -> None:
+        """Let a consumer hold a node in Placement, as Nova's scheduler does."""
+        with self.lock:
+            name = placement_class(self.nodes[node_id].resource_class or "none")
+            self.allocations[consumer_id] = AllocationRecord(node_id, consumer_id, {name: 1})
+
     # Time
 
     def tick(self, steps: int = 1) -> bool:
@@ -164,9 +189,11 @@ class FakeWorld:
         with self.lock:
             for _ in range(steps):
                 self.now += timedelta(seconds=1)
+                nova.update_inventories(self)
                 instances = [nova.step(self, instance) for instance in list(self.instances.values())]
                 nodes = [ironic.step(self, node) for node in list(self.nodes.values())]
-                moved = any(instances) or any(nodes) or moved
+                power = [ironic.watch_power(self, node) for node in list(self.nodes.values())]
+                moved = any(instances) or any(nodes) or any(power) or moved
         return moved
 
     def settle(self, limit: int = 100) -> None:
@@ -199,6 +226,13 @@ class FakeWorld:
         """The node stays in whatever working state it is in (its agent never calls back)."""
         self.hung.add(node_id)
 
+    def lose_bmc(self, node_id: str) -> None:
+        """The BMC does not answer until `find_bmc`: what Ironic does with it fails, it ends in maintenance."""
+        self.unreachable.add(node_id)
+
+    def find_bmc(self, node_id: str) -> None:
+        self.unreachable.discard(node_id)
+
     def lock_node(self, node_id: str) -> None:
         """Every request for the node is answered with Ironic's NodeLocked, until `release_node`."""
         self.locked.add(node_id)
@@ -218,9 +252,9 @@ class FakeWorld:
     # The switches
 
     def switch_ports(self) -> list[SwitchPort]:
-        """Every cabled port of the fake switches, as read back."""
-        with self.lock:
-            return self.fabric.switches.ports()
+        """Every cabled port of the fake switches, read back. Without the world's lock: a switch is not the cloud, and
+        is read by other threads while a conductor waits for them."""
+        return self.fabric.switches.ports()
 
     def vlan_of(self, node_id: str) -> set[int]:
         """VLANs that the node's NICs are on, as the switches have it."""

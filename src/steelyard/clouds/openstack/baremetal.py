@@ -14,7 +14,7 @@ from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import BAREMETAL, Access, Rest, part
 from steelyard.clouds.ports import PowerAction, ProvisionVerb
 from steelyard.errors import Invalid, UpstreamError
-from steelyard.nouns import Inspection, Node, NodePort, NodePortSpec, NodeSpec, SwitchLink
+from steelyard.nouns import Driver, HistoryEntry, Inspection, Node, NodePort, NodePortSpec, NodeSpec, SwitchLink
 
 LEAST, MOST = (1, 88), (1, 115)
 """Microversions: the least that has all we read (names of ports, 2023.2), and the newest that we know."""
@@ -23,7 +23,13 @@ NODE_FIELDS = (
     "uuid", "name", "driver", "provision_state", "target_provision_state", "power_state", "maintenance",
     "maintenance_reason", "last_error", "resource_class", "traits", "instance_uuid", "driver_info", "owner", "lessee",
     "retired", "protected", "provision_updated_at", "properties", "extra", "clean_step", "deploy_step",
+    "target_power_state", "fault", "automated_clean", "driver_internal_info", "protected_reason", "description",
+    "network_interface", "power_interface", "inspection_finished_at",
 )  # fmt: skip
+LATER_FIELDS = {"health": (1, 109)}
+"""Fields that older services refuse to be asked for, and the microversion that brought each."""
+NOTES = "steelyard"
+"""The one key of driver_internal_info that is read: its others hold agents' tokens and addresses."""
 PORT_FIELDS = ("uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name")
 BMC_ADDRESSES = ("redfish_address", "ipmi_address", "drac_address", "ilo_address", "irmc_address")
 POWER_TARGETS: dict[PowerAction, str] = {
@@ -31,6 +37,8 @@ POWER_TARGETS: dict[PowerAction, str] = {
 }  # fmt: skip
 POINTER = re.compile(r"(/[\w-]+)+\Z")
 """The paths that Ironic takes in a patch."""
+NULLED = frozenset({"/automated_clean"})
+"""Fields that Ironic fails to remove (it reads the value of the patch all the same), and takes null for."""
 POWER_STATES = {"power on": "on", "power off": "off"}
 
 
@@ -60,6 +68,12 @@ class IronicRest:
     def rest(self) -> Rest:
         return Rest(self._access, BAREMETAL, microversion=self._agreement.version(self._access))
 
+    def node_fields(self) -> tuple[str, ...]:
+        """Everything that we read of a node, and that this service knows."""
+        major, _, minor = self._agreement.version(self._access).partition(".")
+        spoken = (int(major), int(minor))
+        return (*NODE_FIELDS, *(name for name, since in LATER_FIELDS.items() if spoken >= since))
+
 
 def agree(headers: Mapping[str, str]) -> str:
     """The microversion to speak with a service that answers with these headers."""
@@ -83,12 +97,12 @@ class OpenstackNodes:
         self._ironic = ironic
 
     def all(self) -> list[Node]:
-        params = {"fields": ",".join(NODE_FIELDS)}
+        params = {"fields": ",".join(self._ironic.node_fields())}
         found = self._ironic.rest.pages("nodes", "nodes", what="a node", id="uuid", params=params)
         return [node_of(node) for node in found]
 
     def get(self, node_id: str) -> Node:
-        return node_of(self._get(node_id, NODE_FIELDS))
+        return node_of(self._get(node_id, self._ironic.node_fields()))
 
     def create(self, spec: NodeSpec) -> Node:
         body: dict[str, Any] = {
@@ -152,6 +166,24 @@ class OpenstackProvisioning:
         body = {"target": POWER_TARGETS[action]}
         self._ironic.rest.call("PUT", f"nodes/{part(node_id)}/states/power", body=body)
 
+    def history(self, node_id: str) -> list[HistoryEntry]:
+        path = f"nodes/{part(node_id)}/history"
+        found = self._ironic.rest.pages(
+            path, "history", what="an entry of a node's history", id="uuid", params={"detail": "true"}
+        )
+        return sorted((entry for each in found if (entry := entry_of(each))), key=lambda entry: entry.at)
+
+    def drivers(self) -> list[Driver]:
+        found = self._ironic.rest.get("drivers", params={"detail": "true", "type": "dynamic"}, what="a list of drivers")
+        return [
+            Driver(
+                name=driver.text("name"),
+                power_interfaces=frozenset(driver.texts("enabled_power_interfaces")),
+                network_interfaces=frozenset(driver.texts("enabled_network_interfaces")),
+            )
+            for driver in found.required_documents("drivers", "a driver")
+        ]
+
 
 class OpenstackNodePorts:
     """The NICs of all nodes."""
@@ -159,8 +191,8 @@ class OpenstackNodePorts:
     def __init__(self, ironic: IronicRest):
         self._ironic = ironic
 
-    def all(self) -> list[NodePort]:
-        params = {"fields": ",".join(PORT_FIELDS)}
+    def all(self, *, node_id: str | None = None) -> list[NodePort]:
+        params = {"fields": ",".join(PORT_FIELDS), **({"node_uuid": node_id} if node_id else {})}
         found = self._ironic.rest.pages("ports", "ports", what="a node port", id="uuid", params=params)
         return [node_port_of(port) for port in found]
 
@@ -195,7 +227,7 @@ def patch_of(changes: Mapping[str, Any], present: Mapping[str, Any]) -> list[dic
     for path, value in changes.items():
         if not POINTER.match(path):
             raise Invalid(f"{path[:80]!r} is not a JSON pointer to a field")
-        if value is not None:
+        if value is not None or (path in NULLED and _has(present, path)):
             patch.append({"op": "add", "path": path, "value": value})
         elif _has(present, path):
             patch.append({"op": "remove", "path": path})
@@ -219,8 +251,12 @@ def connection_of(link: SwitchLink) -> dict[str, str]:
 
 
 def node_of(found: Document) -> Node:
-    """A node as the API has it. Of its driver_info only the BMC's address is taken."""
-    power = found.maybe_text("power_state")
+    """A node as the API has it.
+
+    Of its driver_info only the BMC's address is taken, of its driver_internal_info only our interfaces' own notes.
+    """
+    power, health = found.maybe_text("power_state"), found.maybe_text("health")
+    notes = found.mapping("driver_internal_info").get(NOTES)
     return Node(
         id=found.text("uuid"),
         name=found.maybe_text("name"),
@@ -244,6 +280,16 @@ def node_of(found: Document) -> Node:
         properties=found.mapping("properties"),
         extra=found.mapping("extra"),
         step=_step_name(found.data.get("deploy_step")) or _step_name(found.data.get("clean_step")),
+        target_power_state=found.maybe_text("target_power_state"),
+        fault=found.maybe_text("fault"),
+        health=health.lower() if health else None,
+        automated_clean=found.flag("automated_clean") if found.data.get("automated_clean") is not None else None,
+        driver_notes=notes if isinstance(notes, Mapping) else {},
+        protected_reason=_explanation(found.maybe_text("protected_reason")),
+        description=_explanation(found.maybe_text("description")),
+        network_interface=found.maybe_text("network_interface"),
+        power_interface=found.maybe_text("power_interface"),
+        inspected_at=found.moment("inspection_finished_at"),
     )
 
 
@@ -277,6 +323,21 @@ def bmc_address(driver_info: Mapping[str, Any]) -> str | None:
             except ValueError:
                 return None
     return None
+
+
+def entry_of(found: Document) -> HistoryEntry | None:
+    """A line of a node's history; None for one that has no time."""
+    at = found.moment("created_at")
+    if at is None:
+        return None
+    return HistoryEntry(
+        at=at,
+        source="ironic",
+        kind=found.maybe_text("event_type") or "unknown",
+        detail=_explanation(found.maybe_text("event")) or "",
+        severity=found.maybe_text("severity"),
+        user_id=found.maybe_text("user"),
+    )
 
 
 def node_port_of(found: Document) -> NodePort:

@@ -11,7 +11,7 @@ from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import COMPUTE, Access, Rest, part
 from steelyard.clouds.ports import PowerAction
 from steelyard.errors import Forbidden, Invalid, NotFound, SteelyardError
-from steelyard.nouns import Flavor, FlavorSpec, Instance, ServerSpec
+from steelyard.nouns import Flavor, FlavorSpec, HistoryEntry, Instance, ServerSpec
 
 MICROVERSION = "2.61"
 """The first with extra specs inside of flavors (Queens); every later Nova serves it."""
@@ -108,11 +108,39 @@ class OpenstackCompute:
     def power(self, instance_id: str, action: PowerAction) -> None:
         if action not in ACTIONS:
             raise Invalid(f"{action!r} is not one of {', '.join(ACTIONS)}")
+        self._act(instance_id, ACTIONS[action])
+
+    def rebuild(self, instance_id: str, image_id: str) -> None:
+        self._act(instance_id, {"rebuild": {"imageRef": image_id}})
+
+    def rescue(self, instance_id: str, *, leave: bool = False, password: str | None = None) -> None:
+        if leave:
+            self._act(instance_id, {"unrescue": None})
+        elif password is None:
+            self._act(instance_id, {"rescue": None})
+        elif not password.strip():
+            raise Invalid("the password is empty")
+        else:
+            self._act(instance_id, {"rescue": {"adminPass": password}})
+
+    def _act(self, instance_id: str, body: dict[str, Any]) -> None:
+        """A server action. What Nova answers is thrown away: it may hold a password that Nova made up."""
         try:
-            self._rest.call("POST", f"servers/{part(instance_id)}/action", body=ACTIONS[action])
+            self._rest.call("POST", f"servers/{part(instance_id)}/action", body=body)
         except Forbidden:
             self.get(instance_id)
             raise
+
+    def history(self, instance_id: str) -> list[HistoryEntry]:
+        """Nova's newest 1,000 actions at most (its `max_limit`); they are not paged through."""
+        try:
+            answer = self._rest.get(f"servers/{part(instance_id)}/os-instance-actions", what="a list of actions")
+        except Forbidden:
+            if self._rest.own:
+                raise
+            raise NotFound(f"there is no server {instance_id}") from None
+        found = answer.required_documents("instanceActions", "an action on a server")
+        return sorted((entry for each in found if (entry := action_of(each))), key=lambda entry: entry.at)
 
     def _is_visible(self, instance_id: str) -> bool:
         try:
@@ -141,6 +169,23 @@ def flavor_of(found: Document) -> Flavor:
             key.removeprefix("trait:") for key, need in specs.items() if key.startswith("trait:") and need == "required"
         ),
         is_public=found.flag("os-flavor-access:is_public", default=True),
+    )
+
+
+def action_of(found: Document) -> HistoryEntry | None:
+    """An action on a server (microversion 2.61); None for one that has no time. Its message is `Error`, or nothing."""
+    at = found.moment("start_time")
+    if at is None:
+        return None
+    kind, message = found.text("action"), found.maybe_text("message")
+    return HistoryEntry(
+        at=at,
+        source="nova",
+        kind=kind,
+        detail=f"{kind}: {masked(message)}" if message else kind,
+        severity="ERROR" if message else None,
+        user_id=found.maybe_text("user_id"),
+        request_id=found.maybe_text("request_id"),
     )
 
 
@@ -173,4 +218,6 @@ def instance_of(found: Document) -> Instance:
         addresses=tuple(addresses),
         created_at=found.moment("created"),
         fault=masked(fault) if isinstance(fault, str) else None,
+        updated_at=found.moment("updated"),
+        locked=found.flag("locked"),
     )

@@ -9,7 +9,7 @@ from typing import Any
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import NETWORK, Access, Rest, part
 from steelyard.errors import Forbidden, Invalid
-from steelyard.nouns import FixedAddress, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
+from steelyard.nouns import AttachmentSpec, FixedAddress, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
 
 IDS_PER_CALL = 40
 """Network ids in one query: a URL must stay below 4 KiB for the strictest servers."""
@@ -74,12 +74,17 @@ class OpenstackAttachments:
     def __init__(self, access: Access):
         self._rest = Rest(access, NETWORK)
 
-    def all(self, *, network_ids: Sequence[str] | None = None) -> list[NetworkPort]:
-        if network_ids is None:
+    def all(
+        self, *, network_ids: Sequence[str] | None = None, device_ids: Sequence[str] | None = None
+    ) -> list[NetworkPort]:
+        if network_ids is None and device_ids is None:
             return self._list({})
-        ids = list(dict.fromkeys(network_ids))
+        if network_ids is not None and device_ids is not None:
+            return [port for port in self.all(device_ids=device_ids) if port.network_id in set(network_ids)]
+        field, wanted = ("network_id", network_ids) if network_ids is not None else ("device_id", device_ids)
+        ids = list(dict.fromkeys(wanted or ()))
         groups = [ids[start : start + IDS_PER_CALL] for start in range(0, len(ids), IDS_PER_CALL)]
-        return [port for group in groups for port in self._list({"network_id": group})]
+        return [port for group in groups for port in self._list({field: group})]
 
     def _list(self, query: Mapping[str, Any]) -> list[NetworkPort]:
         params = {**query, "fields": PORT_FIELDS}
@@ -89,8 +94,57 @@ class OpenstackAttachments:
         answer = self._rest.get(f"ports/{part(port_id)}", params={"fields": PORT_FIELDS}, what="a port")
         return port_of(answer.document("port", "a port"))
 
+    def create(self, spec: AttachmentSpec) -> NetworkPort:
+        query = {"network_id": spec.network_id, "device_id": spec.node_id, "mac_address": spec.mac, "name": spec.name}
+        if there := self._list(query):
+            if is_at(there[0], spec.link):
+                return there[0]
+            return self.bind(there[0].id, node_id=spec.node_id, mac=spec.mac, link=spec.link)
+        body: dict[str, Any] = {
+            "name": spec.name, "network_id": spec.network_id, "device_id": spec.node_id,
+            "device_owner": spec.device_owner, **_binding(spec.node_id, spec.mac, spec.link),
+        }  # fmt: skip
+        if not spec.with_address:
+            body["fixed_ips"] = []
+        answer = self._rest.post("ports", {"port": body}, what="a port")
+        return port_of(answer.document("port", "a port"))
+
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
+        return self._update(port_id, _binding(node_id, mac, link))
+
+    def unbind(self, port_id: str) -> None:
+        # Not the MAC, which Ironic resets at this place: the tenant's port keeps all that it has.
+        self._update(port_id, {"binding:host_id": "", "binding:profile": {}})
+
+    def _update(self, port_id: str, changes: Mapping[str, Any]) -> NetworkPort:
+        answer = self._rest.call("PUT", f"ports/{part(port_id)}", body={"port": dict(changes)})
+        return port_of(self._rest.document(answer, "a port").document("port", "a port"))
+
     def delete(self, port_id: str) -> None:
         self._rest.delete(f"ports/{part(port_id)}")
+
+
+def is_at(port: NetworkPort, link: SwitchLink) -> bool:
+    """Whether a port is bound to this switch port, and the controller has plugged it."""
+    bound = port.link
+    return (
+        bound is not None
+        and (bound.switch_id, bound.port_id) == (link.switch_id.lower(), link.port_id)
+        and port.status == "ACTIVE"
+    )
+
+
+def _binding(node_id: str, mac: str, link: SwitchLink) -> dict[str, Any]:
+    """What puts a port on a NIC, as Ironic writes it (ironic/drivers/modules/network/common.py)."""
+    there = {"switch_id": link.switch_id, "port_id": link.port_id}
+    if link.switch_name:
+        there["switch_info"] = link.switch_name
+    return {
+        "mac_address": mac,
+        "binding:vnic_type": "baremetal",
+        "binding:host_id": node_id,
+        "binding:profile": {"local_link_information": [there]},
+    }
 
 
 def network_of(found: Document) -> Network:

@@ -1,0 +1,37 @@
+"""The fake of `steelyard_ironic`'s power gate: what the conductor asks before a deployed node gets power."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from steelyard.errors import SteelyardError
+from steelyard.nouns import Node
+
+if TYPE_CHECKING:
+    from steelyard.clouds.fake.world import FakeWorld
+
+DRIVER = "steelyard-redfish"
+PARKED = "steelyard_parked"
+
+
+def passes(world: FakeWorld, node: Node) -> bool:
+    """Whether the node may get power. The node is locked while `world.power_gate` is asked, as a conductor locks it.
+
+    A refusal is seen as in Ironic: the request was accepted, the power stays as it was, the node has a last error.
+    """
+    if node.driver != DRIVER or node.provision_state != "active" or PARKED not in node.extra:
+        return True
+    world.locked.add(node.id)
+    try:
+        if world.power_gate is None:
+            raise SteelyardError("Steelyard cannot be reached")
+        world.power_gate(node.id)
+    except SteelyardError as error:
+        world.nodes[node.id] = replace(
+            world.nodes[node.id], last_error=f"Steelyard does not let node {node.id} get power: {error.detail}"
+        )
+        return False
+    finally:
+        world.locked.discard(node.id)
+    return True
