@@ -7,14 +7,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steelyard.discovery.model import Candidate, CandidateState
+from steelyard.store.acknowledgements import Acknowledgements
+from steelyard.store.bulk import BatchRecords
 from steelyard.store.cables import Cables
 from steelyard.store.candidates import Candidates
 from steelyard.store.database import Database
 from steelyard.store.events import Event, Events
+from steelyard.store.findings import Findings
+from steelyard.store.flips import FlipRecords
+from steelyard.store.inventory import Inventory
+from steelyard.store.leftovers import Leftovers
+from steelyard.store.locks import Locks
+from steelyard.store.numbers import Numbers
 from steelyard.store.operations import OperationRecords
+from steelyard.store.policies import Policies
+from steelyard.store.reconcilers import RunRecords
 from steelyard.store.secrets import Secrets, load_keys
+from steelyard.store.servers import ServerRecords
+from steelyard.store.sightings import Sightings
+from steelyard.store.tenancies import Tenancies
+from steelyard.store.webhooks import Webhooks
+from steelyard.store.workload import Workload
 
-__all__ = ["Cables", "Candidate", "CandidateState", "Candidates", "Event", "Events", "Secrets", "Store"]
+__all__ = ["Cables", "Candidate", "CandidateState", "Candidates", "Event", "Events", "Findings", "Secrets", "Store"]
 
 
 class Store:
@@ -22,18 +37,36 @@ class Store:
 
     def __init__(self, database: Database, *, key_file: Path) -> None:
         self.database = database
-        self.events = Events(database)
+        keys = load_keys(key_file)
+        self.secrets = Secrets(database, keys)
+        self.events = Events(database, self.secrets)
         self.candidates = Candidates(database)
         self.cables = Cables(database)
-        self.secrets = Secrets(database, load_keys(key_file))
+        self.webhooks = Webhooks(database)
         self.operations = OperationRecords(database, self.events)
+        self.servers = ServerRecords(database)
+        self.reconcilers = RunRecords(database, self.servers)
+        self.bulk = BatchRecords(database, keys)
+        self.locks = Locks(database)
+        self.inventory = Inventory(database)
+        self.findings = Findings(database, self.events)
+        self.policies = Policies(database)
+        self.flips = FlipRecords(database)
+        self.acknowledgements = Acknowledgements(database, self.events)
+        self.workload = Workload(database)
+        self.numbers = Numbers(database)
+        self.tenancies = Tenancies(database)
+        self.sightings = Sightings(database)
+        self.leftovers = Leftovers(database, self.secrets)
 
     @classmethod
     def open(cls, url: str, *, key_file: Path) -> Store:
         """Connect, bring the schema up to date, and read the keys (made if missing). Raises `Unavailable`."""
         database = Database(url)
         database.migrate()
-        return cls(database, key_file=key_file)
+        store = cls(database, key_file=key_file)
+        store.events.chain.begin()
+        return store
 
     @contextmanager
     def unit_of_work(self) -> Iterator[None]:
@@ -42,4 +75,5 @@ class Store:
             yield
 
     def close(self) -> None:
+        self.locks.close()
         self.database.close()

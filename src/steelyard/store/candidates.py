@@ -91,5 +91,6 @@ def _candidate(row: Any) -> Candidate:
     values |= {key: value for key, value in document.items() if key in _DOCUMENT}
     values["state"] = CandidateState(values["state"])
     values["macs"] = tuple(values.get("macs") or ())
+    values["tags"] = tuple(values.get("tags") or ())
     values["links"] = {mac: SwitchLink(**link) for mac, link in (values.get("links") or {}).items()}
     return Candidate(**values)

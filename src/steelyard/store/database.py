@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -18,6 +18,17 @@ from steelyard.errors import Invalid, Unavailable
 BUSY_TIMEOUT_MS = 30_000
 MIGRATION_LOCK = 0x5EE1_0001
 """Key of PostgreSQL's advisory lock by which one of several starting servers migrates."""
+
+
+class LateWriter(Protocol):
+    """Somebody who writes at the end of a unit of work, after everybody else: it holds a lock that all units want, and
+    who takes that lock last never waits for another one while holding it."""
+
+    def finish(self, connection: sa.Connection, entries: list[Any]) -> None:
+        """Write what was gathered; the last thing before the commit."""
+
+    def committed(self, entries: list[Any]) -> None:
+        """It is committed. Never raises."""
 
 
 class Database:
@@ -44,6 +55,7 @@ class Database:
             Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.engine = sa.create_engine(self.url, pool_size=10, max_overflow=30, pool_pre_ping=not self.is_sqlite)
         self._current: ContextVar[sa.Connection | None] = ContextVar("connection", default=None)
+        self._late: ContextVar[dict[LateWriter, list[Any]] | None] = ContextVar("late", default=None)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
@@ -60,6 +72,11 @@ class Database:
         with self._transaction(writing=False) as connection:
             yield connection
 
+    def late(self, writer: LateWriter) -> list[Any]:
+        """What this unit of work gathers for a late writer, to be added to. Empty outside of one."""
+        gathered = self._late.get()
+        return [] if gathered is None else gathered.setdefault(writer, [])
+
     @contextmanager
     def _transaction(self, *, writing: bool) -> Iterator[sa.Connection]:
         if (joined := self._current.get()) is not None:
@@ -67,15 +84,19 @@ class Database:
                 raise RuntimeError("a write inside of a read: the unit of work must begin with write()")
             yield joined
             return
+        late: dict[LateWriter, list[Any]] = {}
         try:
             with self.engine.connect() as raw:
                 connection = raw.execution_options(steelyard_writing=writing)
                 with connection.begin():
-                    token = self._current.set(connection)
+                    token, late_token = self._current.set(connection), self._late.set(late)
                     try:
                         yield connection
+                        for writer, entries in late.items():
+                            writer.finish(connection, entries)
                     finally:
                         self._current.reset(token)
+                        self._late.reset(late_token)
         except sa.exc.IntegrityError:
             raise
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
@@ -85,6 +106,8 @@ class Database:
                 next="steelyard status",
                 internal=_without_values(error),
             ) from None
+        for writer, entries in late.items():  # with the connection given back: they may want one
+            writer.committed(entries)
 
     def migrate(self) -> None:
         """Bring the schema to this release's. Several servers may start at once; one migrates, the others wait.

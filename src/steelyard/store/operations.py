@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from steelyard.errors import NotFound
-from steelyard.nouns import Actor
-from steelyard.operations.journal import NewOperation, ended, reused, running, unknown_marker
-from steelyard.operations.model import Operation, OperationError, Phase, StepRecord
+from steelyard.operations.journal import NewOperation, ended, not_paused, reused, running, unknown_marker
+from steelyard.operations.model import Operation, OperationError, Phase
 from steelyard.store.database import Database
 from steelyard.store.events import Events
+from steelyard.store.operation_rows import chunks, insert_operation, load_operations
 from steelyard.store.tables import operation_steps, operations
 
 _ENDED = [phase.value for phase in Phase if phase.ended]
@@ -56,47 +56,23 @@ class OperationRecords:
         return None
 
     def _insert(self, connection: sa.Connection, new: NewOperation) -> None:
-        connection.execute(
-            operations.insert().values(
-                id=new.id,
-                kind=new.kind,
-                phase=Phase.PENDING.value,
-                subject=new.subject,
-                exclusive=new.subject if new.exclusive else None,
-                actor={**asdict(new.actor), "roles": sorted(new.actor.roles)},
-                user_id=new.actor.user_id,
-                project_id=new.project_id,
-                reason=new.reason,
-                key=new.key,
-                request_id=new.request_id,
-                params=dict(new.params),
-                result={},
-                error=None,
-                cancel_requested=False,
-                created_at=new.created_at,
-            )
-        )
-        steps = [
-            {"operation_id": new.id, "position": position, "name": name, "phase": Phase.PENDING.value, "attempts": 0}
-            for position, name in enumerate(new.step_names)
-        ]
-        if steps:
-            connection.execute(operation_steps.insert(), steps)
+        insert_operation(connection, new)
         self._event(
             new.id,
             new.kind,
             new.subject,
-            new.actor,
+            new.actor.user_name,
             "operation.started",
             f"{new.kind} was asked for",
             reason=new.reason,
             request_id=new.request_id,
+            project_id=new.project_id,
         )
 
     def get(self, operation_id: str) -> Operation:
         """Raises `NotFound`."""
         with self._database.read() as connection:
-            found = self._load(connection, sa.select(operations).where(operations.c.id == operation_id))
+            found = load_operations(connection, sa.select(operations).where(operations.c.id == operation_id))
         if not found:
             raise NotFound(f"There is no operation {operation_id}.", next="steelyard operation list")
         return found[0]
@@ -108,6 +84,8 @@ class OperationRecords:
         subject: str | None = None,
         phase: Phase | None = None,
         kind: str | None = None,
+        parent_id: str | None = None,
+        paused: bool | None = None,
         limit: int = 100,
         marker: str | None = None,
     ) -> list[Operation]:
@@ -118,9 +96,12 @@ class OperationRecords:
             (operations.c.subject, subject),
             (operations.c.phase, phase.value if phase else None),
             (operations.c.kind, kind),
+            (operations.c.parent_id, parent_id),
         ):
             if value is not None:
                 query = query.where(column == value)
+        if paused is not None:
+            query = query.where(operations.c.paused_at.is_not(None) if paused else operations.c.paused_at.is_(None))
         with self._database.read() as connection:
             if marker is not None:
                 seen = connection.execute(sa.select(operations.c.created_at).where(operations.c.id == marker)).scalar()
@@ -132,7 +113,7 @@ class OperationRecords:
                         sa.and_(operations.c.created_at == seen, operations.c.id < marker),
                     )
                 )
-            return self._load(connection, query)
+            return load_operations(connection, query)
 
     def by_key(self, user_id: str, kind: str, key: str) -> list[Operation]:
         """Of this user and kind with this key or one that begins with it and a colon, the oldest first."""
@@ -143,17 +124,45 @@ class OperationRecords:
             .order_by(operations.c.created_at, operations.c.id)
         )
         with self._database.read() as connection:
-            return self._load(connection, query)
+            return load_operations(connection, query)
 
-    def unfinished(self) -> list[str]:
-        """Ids of all that have not ended, the oldest first."""
-        query = sa.select(operations.c.id).where(operations.c.phase.not_in(_ENDED)).order_by(operations.c.created_at)
+    def found(self, ids: Sequence[str]) -> list[Operation]:
+        """Those of these ids that there are."""
+        with self._database.read() as connection:
+            return [
+                operation
+                for chunk in chunks(list(ids), 500)
+                for operation in load_operations(connection, sa.select(operations).where(operations.c.id.in_(chunk)))
+            ]
+
+    def claimable(self, owner: str, live: Collection[str]) -> list[str]:
+        """Ids of what this server should see to, the oldest first."""
+        query = (
+            sa.select(operations.c.id)
+            .where(_unclaimed(owner, live), operations.c.phase.not_in(_ENDED), operations.c.paused_at.is_(None))
+            .order_by(operations.c.created_at)
+        )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def step_begins(self, operation_id: str, position: int, name: str, at: datetime, deadline_at: datetime) -> None:
+    def claim(self, operation_id: str, owner: str, replica: str, live: Collection[str]) -> bool:
+        """Become its owner, unless it is another live server's, paused, or has ended."""
+        with self._database.write() as connection:
+            claimed = connection.execute(
+                operations.update()
+                .where(operations.c.id == operation_id, _unclaimed(owner, live))
+                .where(operations.c.phase.not_in(_ENDED), operations.c.paused_at.is_(None))
+                .values(owner=owner, replica=replica)
+            )
+            return bool(claimed.rowcount)
+
+    def step_begins(
+        self, operation_id: str, owner: str, position: int, name: str, at: datetime, deadline_at: datetime
+    ) -> bool:
         where = sa.and_(operation_steps.c.operation_id == operation_id, operation_steps.c.position == position)
         with self._database.write() as connection:
+            if not _owns(connection, operation_id, owner):
+                return False
             known = connection.execute(sa.select(operation_steps.c.started_at).where(where)).one_or_none()
             values = {"phase": Phase.RUNNING.value, "deadline_at": deadline_at}
             if known is None:
@@ -171,13 +180,31 @@ class OperationRecords:
                 .where(operations.c.id == operation_id)
                 .values(phase=Phase.RUNNING.value, started_at=sa.func.coalesce(operations.c.started_at, at))
             )
+            return True
 
-    def step_waits(self, operation_id: str, position: int, attempts: int, waiting_for: str) -> None:
-        self._set_step(operation_id, position, attempts=attempts, waiting_for=waiting_for)
+    def step_waits(
+        self,
+        operation_id: str,
+        owner: str,
+        position: int,
+        attempts: int,
+        waiting_for: str,
+        since: datetime,
+        result: Mapping[str, Any],
+    ) -> bool:
+        with self._database.write() as connection:
+            if not _owns(connection, operation_id, owner):
+                return False
+            _set_step(
+                connection, operation_id, position, attempts=attempts, waiting_for=waiting_for, waiting_since=since
+            )
+            _merge_result(connection, operation_id, result)
+            return True
 
     def step_ends(
         self,
         operation_id: str,
+        owner: str,
         position: int,
         phase: Phase,
         at: datetime,
@@ -186,9 +213,12 @@ class OperationRecords:
         result: Mapping[str, Any] | None = None,
         error: OperationError | None = None,
         waiting_for: str | None = None,
-    ) -> None:
+    ) -> bool:
         with self._database.write() as connection:
-            self._set_step(
+            if not _owns(connection, operation_id, owner):
+                return False
+            _set_step(
+                connection,
                 operation_id,
                 position,
                 phase=phase.value,
@@ -197,132 +227,157 @@ class OperationRecords:
                 waiting_for=waiting_for,
                 error=asdict(error) if error else None,
             )
-            if result:
-                known = connection.execute(
-                    sa.select(operations.c.result).where(operations.c.id == operation_id)
-                ).scalar()
-                connection.execute(
-                    operations.update()
-                    .where(operations.c.id == operation_id)
-                    .values(result={**(known or {}), **result})
-                )
+            _merge_result(connection, operation_id, result or {})
+            return True
 
-    def finish(self, operation_id: str, phase: Phase, at: datetime, error: OperationError | None) -> None:
+    def finish(self, operation_id: str, owner: str, phase: Phase, at: datetime, error: OperationError | None) -> bool:
         with self._database.write() as connection:
+            if not _owns(connection, operation_id, owner):
+                return False
             ending = operations.update().where(operations.c.id == operation_id, operations.c.phase.not_in(_ENDED))
             done = connection.execute(
                 ending.values(phase=phase.value, ended_at=at, exclusive=None, error=asdict(error) if error else None)
             )
             if done.rowcount:
                 operation = self.get(operation_id)
-                self._event(
-                    operation.id,
-                    operation.kind,
-                    operation.subject,
-                    operation.actor,
-                    f"operation.{phase}",
-                    f"{operation.kind} has {phase}" + (f": {error.detail}" if error else ""),
+                self._event_of(
+                    operation,
+                    str(phase),
+                    f"has {phase}" + (f": {error.detail}" if error else ""),
                     reason=operation.reason,
                     request_id=operation.request_id,
                 )
+            return True
 
-    def request_cancel(self, operation_id: str, reason: str | None) -> Operation:
+    def pauses(self, operation_id: str, owner: str, at: datetime, reason: str | None) -> bool:
         with self._database.write() as connection:
+            if not _owns(connection, operation_id, owner):
+                return False
+            asked = self.get(operation_id)
+            if asked.cancel_requested or (reason is None and not asked.pause_requested):
+                return True
+            values: dict[str, Any] = {"pause_requested": True, "paused_at": at, "owner": None}
+            if reason is not None:
+                values["pause_reason"] = reason
+            connection.execute(operations.update().where(operations.c.id == operation_id).values(**values))
+            operation = self.get(operation_id)
+            self._event_of(operation, "paused", "is paused", reason=operation.pause_reason, by="steelyard")
+            return True
+
+    def request_cancel(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
+        goes_on = {"pause_requested": False, "pause_reason": None, "paused_at": None}
+        return self._request(
+            operation_id, "cancel_requested", "is to be cancelled", reason, by, cancel_requested=True, **goes_on
+        )
+
+    def request_pause(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
+        with self._database.write() as connection:
+            operation = self.get(operation_id)
+            if operation.pause_requested:
+                return operation
+            values: dict[str, Any] = {"pause_requested": True, "pause_reason": reason}
+            _lock(connection, operation_id)
+            if self.get(operation_id).owner is None:  # nobody runs it: it stops here and now
+                values["paused_at"] = datetime.now(UTC)
+            return self._request(operation_id, "pause_requested", "is to be paused", reason, by, **values)
+
+    def request_resume(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
+        with self._database.write():
+            operation = self.get(operation_id)
+            if not operation.phase.ended and not operation.pause_requested:
+                raise not_paused(operation)
+            return self._request(
+                operation_id, "resumed", "goes on", reason, by,
+                pause_requested=False, pause_reason=None, paused_at=None,
+            )  # fmt: skip
+
+    def _request(
+        self, operation_id: str, event: str, words: str, reason: str | None, by: str | None, **values: Any
+    ) -> Operation:
+        with self._database.write() as connection:
+            _lock(connection, operation_id)
             operation = self.get(operation_id)
             if operation.phase.ended:
                 raise ended(operation)
-            connection.execute(operations.update().where(operations.c.id == operation_id).values(cancel_requested=True))
-            self._event(
-                operation.id,
-                operation.kind,
-                operation.subject,
-                operation.actor,
-                "operation.cancel_requested",
-                f"{operation.kind} is to be cancelled",
-                reason=reason,
-                request_id=None,
-            )
+            connection.execute(operations.update().where(operations.c.id == operation_id).values(**values))
+            self._event_of(operation, event, words, reason=reason, by=by)
             return self.get(operation_id)
 
-    def _set_step(self, operation_id: str, position: int, **values: Any) -> None:
-        with self._database.write() as connection:
-            connection.execute(
-                operation_steps.update()
-                .where(operation_steps.c.operation_id == operation_id, operation_steps.c.position == position)
-                .values(**values)
-            )
+    def _event_of(
+        self,
+        operation: Operation,
+        event: str,
+        words: str,
+        *,
+        reason: str | None,
+        by: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self._event(
+            operation.id,
+            operation.kind,
+            operation.subject,
+            by or operation.actor.user_name,
+            f"operation.{event}",
+            f"{operation.kind} {words}",
+            reason=reason,
+            request_id=request_id,
+            project_id=operation.project_id,
+        )
 
     def _event(
         self,
         operation_id: str,
         kind: str,
         subject: str | None,
-        actor: Actor,
+        actor: str,
         event: str,
         detail: str,
         *,
         reason: str | None,
         request_id: str | None,
+        project_id: str | None,
     ) -> None:
         self._events.append(
             subject or f"operation:{operation_id}",
             event,
-            actor=actor.user_name,
+            actor=actor,
             detail=detail,
             reason=reason,
             operation_id=operation_id,
             request_id=request_id,
             data={"kind": kind},
+            project_id=project_id,
         )
 
-    def _load(self, connection: sa.Connection, query: sa.Select[Any]) -> list[Operation]:
-        rows = connection.execute(query).all()
-        steps: dict[str, list[StepRecord]] = {row.id: [] for row in rows}
-        for chunk in _chunks(list(steps), 500):
-            found = connection.execute(
-                sa.select(operation_steps)
-                .where(operation_steps.c.operation_id.in_(chunk))
-                .order_by(operation_steps.c.operation_id, operation_steps.c.position)
-            )
-            for row in found:
-                steps[row.operation_id].append(_step(row))
-        return [_operation(row, tuple(steps[row.id])) for row in rows]
+
+def _unclaimed(owner: str, live: Collection[str]) -> sa.ColumnElement[bool]:
+    """Nobody's, this server's own, or that of a server that is not alive."""
+    others = sorted(set(live) - {owner})
+    return sa.or_(operations.c.owner.is_(None), operations.c.owner.not_in(others))
 
 
-def _chunks(ids: list[str], size: int) -> Iterable[list[str]]:
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+def _lock(connection: sa.Connection, operation_id: str) -> str | None:
+    """Hold the operation's row until the end of the transaction; says who owns it."""
+    query = sa.select(operations.c.owner).where(operations.c.id == operation_id).with_for_update()
+    return connection.execute(query).scalar()
 
 
-def _step(row: Any) -> StepRecord:
-    return StepRecord(
-        name=row.name,
-        phase=Phase(row.phase),
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        attempts=row.attempts,
-        waiting_for=row.waiting_for,
-        deadline_at=row.deadline_at,
-        error=OperationError(**row.error) if row.error else None,
+def _owns(connection: sa.Connection, operation_id: str, owner: str) -> bool:
+    return _lock(connection, operation_id) == owner
+
+
+def _set_step(connection: sa.Connection, operation_id: str, position: int, **values: Any) -> None:
+    connection.execute(
+        operation_steps.update()
+        .where(operation_steps.c.operation_id == operation_id, operation_steps.c.position == position)
+        .values(**values)
     )
 
 
-def _operation(row: Any, steps: tuple[StepRecord, ...]) -> Operation:
-    return Operation(
-        id=row.id,
-        kind=row.kind,
-        phase=Phase(row.phase),
-        subject=row.subject,
-        actor=Actor(**{**row.actor, "roles": frozenset(row.actor["roles"])}),
-        reason=row.reason,
-        key=row.key,
-        request_id=row.request_id,
-        params=row.params,
-        result=row.result,
-        error=OperationError(**row.error) if row.error else None,
-        cancel_requested=row.cancel_requested,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        steps=steps,
-        project_id=row.project_id,
-    )
+def _merge_result(connection: sa.Connection, operation_id: str, result: Mapping[str, Any]) -> None:
+    if result:
+        known = connection.execute(sa.select(operations.c.result).where(operations.c.id == operation_id)).scalar()
+        connection.execute(
+            operations.update().where(operations.c.id == operation_id).values(result={**(known or {}), **result})
+        )

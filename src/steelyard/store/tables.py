@@ -83,11 +83,19 @@ operations = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("started_at", UtcDateTime),
     sa.Column("ended_at", UtcDateTime),
+    sa.Column("parent_id", sa.String(36)),
+    sa.Column("owner", sa.String(36)),
+    # boot id of the server that works on it: a write of any other is refused
+    sa.Column("replica", sa.String(255)),
+    sa.Column("pause_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("pause_reason", sa.Text),
+    sa.Column("paused_at", UtcDateTime),
     sa.UniqueConstraint("user_id", "kind", "key"),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "project_id", "created_at"),
     sa.Index(None, "subject"),
     sa.Index(None, "phase"),
+    sa.Index(None, "parent_id"),
 )
 
 operation_steps = sa.Table(
@@ -103,6 +111,7 @@ operation_steps = sa.Table(
     sa.Column("waiting_for", sa.Text),
     sa.Column("deadline_at", UtcDateTime),
     sa.Column("error", sa.JSON(none_as_null=True)),
+    sa.Column("waiting_since", UtcDateTime),
 )
 
 events = sa.Table(
@@ -118,7 +127,13 @@ events = sa.Table(
     sa.Column("request_id", sa.String(64)),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("project_id", sa.String(64)),
+    sa.Column("prev", sa.String(64)),
+    sa.Column("hash", sa.String(64)),
     sa.Index(None, "subject", "id"),
+    sa.Index(None, "kind", "id"),
+    sa.Index(None, "actor", "id"),
+    sa.Index(None, "project_id", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -139,4 +154,118 @@ secrets = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("ciphertext", sa.LargeBinary, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+# The chain of events, and webhooks
+
+event_chain = sa.Table(
+    "event_chain",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key_id", sa.String(64), nullable=False),
+    sa.Column("first_id", sa.BigInteger, nullable=False),
+    sa.Column("last_id", sa.BigInteger, nullable=False),
+    sa.Column("last_hash", sa.String(64), nullable=False),
+    sa.Column("seal", sa.String(64), nullable=False),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False, unique=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("secret_id", sa.String(64), nullable=False),
+    sa.Column("filter", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(255), nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failing_since", UtcDateTime),
+    sa.Column("next_attempt_at", UtcDateTime),
+    sa.Column("last_error", sa.Text),
+    sa.Column("last_success_at", UtcDateTime),
+    sa.Column("given_up", sa.BigInteger, nullable=False),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    sa.Column("webhook_id", sa.ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_at", UtcDateTime, nullable=False),
+    sa.Column("last_at", UtcDateTime, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text),
+)
+
+# Policies of projects, and flips of nodes
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("project_id", sa.String(64), primary_key=True),
+    sa.Column("power_off", sa.String(16), nullable=False),
+    sa.Column("actor", sa.String(255), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+
+flips = sa.Table(
+    "flips",
+    metadata,
+    sa.Column("node_id", sa.String(36), primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("holder", sa.String(64)),
+    sa.Column("held_until", UtcDateTime),
+    sa.Column("open_until", UtcDateTime),
+    sa.Column("failed_to", sa.String(16)),
+    sa.Column("failure", sa.Text),
+    sa.Column("failed_at", UtcDateTime),
+)
+
+# Who had a node, and when it was cleaned
+
+tenancies = sa.Table(
+    "tenancies",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("node_id", sa.String(36), nullable=False),
+    sa.Column("instance_id", sa.String(36)),
+    sa.Column("name", sa.String(255)),
+    sa.Column("project_id", sa.String(64)),
+    sa.Column("user_id", sa.String(64)),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("unproven", sa.Text),
+    # why the node was not proven clean when this tenant got it; NULL when it was
+    sa.Index(None, "node_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+clean_records = sa.Table(
+    "clean_records",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("node_id", sa.String(36), nullable=False),
+    sa.Column("how", sa.String(16), nullable=False),
+    sa.Column("stay", sa.String(64), nullable=False),
+    # Ironic's time of the transition to available that this clean led to: what happens after it needs a new one
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("ended_at", UtcDateTime, nullable=False),
+    sa.Column("steps", sa.JSON, nullable=False),
+    sa.Column("operation_id", sa.String(36)),
+    sa.UniqueConstraint("node_id", "stay"),
+    sqlite_autoincrement=True,
+)
+
+sightings = sa.Table(
+    "sightings",
+    metadata,
+    sa.Column("subject", sa.String(255), primary_key=True),
+    sa.Column("seen", sa.JSON, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )

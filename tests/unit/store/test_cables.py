@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -43,14 +44,13 @@ def test_two_cables_that_were_swapped(store: Store) -> None:
     assert store.cables.of([MAC_A, MAC_B]) == {MAC_A: two, MAC_B: one}
 
 
-def test_the_migration_takes_over_what_candidates_know(url: str, key_file: Path) -> None:
+def test_the_migration_takes_over_what_candidates_know(
+    url: str, key_file: Path, database_of: Callable[[str], Database]
+) -> None:
     """As a database of the first release is brought up to date."""
-    Store.open(url, key_file=key_file).close()
-    database = Database(url)
+    database = database_of("0001")
     document = json.dumps({"links": {MAC_A: {"switch_id": LEAF1, "port_id": "Ethernet1", "switch_name": "leaf1"}}})
     with database.write() as connection:
-        connection.execute(sa.text("DROP TABLE cables"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(
             sa.text(
                 "INSERT INTO candidates (id, address, port, system_path, state, first_seen_at, last_seen_at, document) "
