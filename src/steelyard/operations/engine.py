@@ -1,9 +1,14 @@
 """The durable engine: our operations on DBOS Transact (https://docs.dbos.dev).
 
-What DBOS does for us: its queue hands an operation to one server, with a limit on how many run at a time; it knows
-after a crash which were running in this executor and starts them again; it remembers which steps are done. What it is
-given is the operation's id and the step's answer (go on or not), nothing else. What people see, and what the steps
-exchange, is in our journal, written before DBOS remembers; so a crash between the two repeats nothing.
+What DBOS does for us: its queue hands an operation to one server, with a limit on how many run at a time; it remembers
+which steps are done, and which server had taken what from the queue. What it is given is the operation's id and the
+step's answer (go on or not), nothing else. What people see, and what the steps exchange, is in our journal, written
+before DBOS remembers; so a crash between the two repeats nothing.
+
+Who may act is decided by the journal: a server claims an operation before it runs it, and what it writes is refused
+once another has claimed it. DBOS starts nothing of a dead executor's by itself; every server looks every few seconds
+for operations that no living server (`operations.leases`) sees to, and brings them back to the queue under the next
+workflow id. So after a crash one and the same way leads on: for the same server started again, and for another one.
 
 A waiting step is a thread that sleeps; DBOS is never asked to poll. On a stop the sleeping steps leave by `Interrupted`
 and the operations stay as they are, to be resumed.
@@ -15,9 +20,7 @@ import contextvars
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,11 @@ from sqlalchemy.engine import make_url
 
 from steelyard.errors import SteelyardError, Unavailable
 from steelyard.nouns import Actor
+from steelyard.operations.clock import RealClock
 from steelyard.operations.journal import Journal, new_operation
+from steelyard.operations.leases import ServerLease, Superseded
 from steelyard.operations.model import Operation, OperationKind, Phase
-from steelyard.operations.runner import Interrupted, Runner
+from steelyard.operations.runner import Interrupted, PutAside, Runner
 
 log = structlog.get_logger("steelyard.operations")
 
@@ -37,67 +42,15 @@ APPLICATION = "steelyard"
 VERSION = "operations-1"
 """DBOS resumes only what its own version started. Ours changes when `Runner.run` would call its steps in another order,
 never with a release: which steps an operation has is in the journal."""
+ACTIVE = ("ENQUEUED", "DELAYED", "PENDING")
+"""DBOS's words for workflows that are in a queue, or were taken from there and have not ended."""
+CLAIM_PAUSE = 5.0
 QUEUE = "operations"
 QUEUE_POLL = 0.25
 """Seconds between two looks of DBOS into the queue. Kinds with a limit of their own are long; four times that does."""
 DEFAULT_CONCURRENCY = 50
-SWEEP_EVERY = 20.0
-"""Seconds between two looks for operations that nobody runs."""
-
-
-class RealClock:
-    """Time that can be cut short: by a stop of the engine, or by the cancellation of one operation."""
-
-    def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._wakers: dict[str, threading.Event] = {}
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    @contextmanager
-    def running(self, operation_id: str) -> Iterator[bool]:
-        """Note that this thread runs the operation. Gives False, if another thread of this process does already."""
-        with self._lock:
-            mine = operation_id not in self._wakers
-            if mine:
-                self._wakers[operation_id] = threading.Event()
-        try:
-            yield mine
-        finally:
-            if mine:
-                with self._lock:
-                    del self._wakers[operation_id]
-
-    def runs(self, operation_id: str) -> bool:
-        with self._lock:
-            return operation_id in self._wakers
-
-    def count(self) -> int:
-        with self._lock:
-            return len(self._wakers)
-
-    def wait(self, operation_id: str, seconds: float) -> None:
-        if self.stopping.is_set():
-            raise Interrupted
-        waker = self._wakers.get(operation_id, self.stopping)
-        waker.wait(seconds)
-        if self.stopping.is_set():
-            raise Interrupted
-        if waker is not self.stopping:
-            waker.clear()
-
-    def wake(self, operation_id: str) -> None:
-        with self._lock:
-            if (waker := self._wakers.get(operation_id)) is not None:
-                waker.set()
-
-    def stop(self) -> None:
-        self.stopping.set()
-        with self._lock:
-            for waker in self._wakers.values():
-                waker.set()
+SWEEP_EVERY = 5.0
+"""Seconds between two looks for operations that nobody runs; a third of the servers' lease where that is less."""
 
 
 class DurableOperations:
@@ -106,22 +59,22 @@ class DurableOperations:
     def __init__(
         self,
         journal: Journal,
+        lease: ServerLease,
         *,
         database_url: str,
-        executor_id: str = "steelyard",
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
         """`database_url`: DBOS's own database (SQLite file, or PostgreSQL where it takes the schema `dbos`).
 
-        `executor_id` names this server among those that share the database; the same again after a restart.
+        `lease` is acquired at the launch and released at the close, unless it is held before.
         """
         self._journal = journal
         self._database_url = database_url
-        self._executor_id = executor_id
+        self.lease = lease
         self._concurrency = concurrency
         self._kinds: dict[str, OperationKind] = {}
         self._clock = RealClock()
-        self._runner = Runner(journal, self._kinds, self._clock)
+        self._runner = Runner(journal, self._kinds, self._clock, guard=self._guard)
         self._launched = False
         self._sweeper: threading.Thread | None = None
         self._workflow: Callable[[str], None] = self._run
@@ -135,8 +88,13 @@ class DurableOperations:
             self._kinds[kind.name] = kind
 
     def launch(self) -> None:
-        """Begin to run operations; those that a crash or stop interrupted go on. Raises `Unavailable`."""
+        """Begin to run operations; those that a crash or stop interrupted go on.
+
+        Raises `Unavailable`, or `Conflict` (`replica_in_use`) when another server of this name is alive.
+        """
         _quiet()
+        self.lease.on_lost(self._clock.stop)
+        self.lease.acquire()
         try:
             _prepare(self._database_url)
             DBOS(
@@ -144,10 +102,12 @@ class DurableOperations:
                     "name": APPLICATION,
                     "system_database_url": self._database_url,
                     "application_version": VERSION,
-                    "executor_id": self._executor_id,
+                    "executor_id": self.lease.boot,
                     "log_level": "ERROR",
                     "enable_otlp": False,
-                    "max_executor_threads": self._concurrency * 2 + 8,
+                    "max_executor_threads": self._concurrency
+                    + 8
+                    + sum(each.concurrency or 0 for each in self._kinds.values()),
                     "scheduler_polling_interval_sec": 3600.0,
                     "notification_listener_polling_interval_sec": 1.0,
                 }
@@ -174,9 +134,11 @@ class DurableOperations:
                         on_conflict="always_update",
                     )
         except SteelyardError:
+            self.lease.release()
             raise
         except Exception as error:
             DBOS.destroy(destroy_registry=True)
+            self.lease.release()
             raise Unavailable(
                 "The engine of operations cannot use its database.",
                 code="operations_unavailable",
@@ -201,6 +163,7 @@ class DurableOperations:
         while (busy := self._clock.count()) and self._clock.now().timestamp() < end:
             threading.Event().wait(0.05)
         DBOS.destroy(destroy_registry=True)
+        self.lease.release()
         if busy:
             log.warning("operations were cut short; they go on at the next start", operations=busy)
         return not busy
@@ -216,7 +179,7 @@ class DurableOperations:
         subject: str | None = None,
         request_id: str | None = None,
     ) -> Operation:
-        if not self._launched:
+        if not self._launched or self._clock.stopping.is_set():
             raise Unavailable("The server is going down.", code="stopping", next="try again in a few seconds")
         known = self._kinds[kind]
         new = new_operation(known, params, actor, reason, key, subject, request_id, self._clock.now())
@@ -239,26 +202,75 @@ class DurableOperations:
         subject: str | None = None,
         phase: Phase | None = None,
         kind: str | None = None,
+        parent_id: str | None = None,
+        paused: bool | None = None,
         limit: int = 100,
         marker: str | None = None,
     ) -> list[Operation]:
         return self._journal.all(
-            project_id=project_id, subject=subject, phase=phase, kind=kind, limit=limit, marker=marker
+            project_id=project_id,
+            subject=subject,
+            phase=phase,
+            kind=kind,
+            parent_id=parent_id,
+            paused=paused,
+            limit=limit,
+            marker=marker,
         )
 
     def by_key(self, actor: Actor, kind: str, key: str) -> list[Operation]:
         return self._journal.by_key(actor.user_id, kind, key)
 
-    def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
-        operation = self._journal.request_cancel(operation_id, reason)
+    def found(self, ids: Sequence[str]) -> list[Operation]:
+        return self._journal.found(ids)
+
+    def cancel(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        operation = self._journal.request_cancel(operation_id, reason, by)
+        self._go_on(operation)
+        return operation
+
+    def pause(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        operation = self._journal.request_pause(operation_id, reason, by)
         self._clock.wake(operation_id)
         return operation
+
+    def resume(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        operation = self._journal.request_resume(operation_id, reason, by)
+        self._go_on(operation)
+        return operation
+
+    def _go_on(self, operation: Operation) -> None:
+        """Wake it if it runs here; bring it back to the queue if it runs nowhere."""
+        self._clock.wake(operation.id)
+        if operation.owner is None and self._launched:
+            try:
+                self._adopt(operation.id)
+            except Exception:
+                log.exception("operation not enqueued yet", operation_id=operation.id)  # the sweep does it
+
+    def _guard(self) -> None:
+        try:
+            self.lease.ensure()
+        except Superseded:
+            raise Interrupted from None
 
     def _run(self, operation_id: str) -> None:
         """The one DBOS workflow: an operation by its id."""
         with self._clock.running(operation_id) as mine, structlog.contextvars.bound_contextvars(operation=operation_id):
-            if mine:
-                self._runner.run(operation_id, remember=_remember)
+            if mine and self._claim(operation_id):
+                try:
+                    self._runner.run(operation_id, self.lease.boot, remember=_remember)
+                except PutAside:
+                    log.info("operation put aside")
+
+    def _claim(self, operation_id: str) -> bool:
+        while True:
+            try:
+                live = self.lease.servers.live()
+                return self._journal.claim(operation_id, self.lease.boot, self.lease.replica, live)
+            except Unavailable as error:
+                log.error("journal unavailable", internal=error.internal)
+                self._clock.wait("", CLAIM_PAUSE)
 
     def _enqueue(self, operation_id: str, kind: str, *, again: str = "") -> None:
         known = self._kinds.get(kind)
@@ -272,30 +284,55 @@ class DurableOperations:
         contextvars.Context().run(enqueue)
 
     def _sweep(self) -> None:
-        """Take care of operations that are recorded and run nowhere: a crash came between journal and queue, or DBOS
-        gave a workflow up. The journal knows which steps are done, so running one under another workflow id is safe."""
-        while not self._clock.stopping.is_set():
+        """Take care of operations that are recorded and run nowhere: a crash came between journal and queue, or their
+        server is dead, or DBOS gave a workflow up. The journal knows which steps are done, so running one under
+        another workflow id is safe."""
+        every = min(SWEEP_EVERY, self.lease.seconds / 3)
+        while True:
             try:
-                for operation_id in self._journal.unfinished():
-                    if not self._clock.runs(operation_id):
+                lost = [
+                    operation_id
+                    for operation_id in self._journal.claimable(self.lease.boot, self.lease.servers.live())
+                    if not self._clock.runs(operation_id)
+                ]
+                seen_to = self._seen_to() if lost else frozenset()
+                for operation_id in lost:
+                    if operation_id not in seen_to:
                         self._adopt(operation_id)
             except Exception:
-                log.exception("looking for lost operations failed")
-            self._clock.stopping.wait(SWEEP_EVERY)
+                if not self._clock.stopping.is_set():
+                    log.exception("looking for lost operations failed")
+            if self._clock.stopping.wait(every):
+                return
+
+    def _seen_to(self) -> frozenset[str]:
+        """All operations that are in a queue, or were taken from there by a server that is alive; in one question."""
+        live = self.lease.servers.live()
+        active = DBOS.list_workflows(status=list(ACTIVE), load_input=False, load_output=False)
+        return frozenset(
+            run.workflow_id.partition(".")[0] for run in active if run.status != "PENDING" or run.executor_id in live
+        )
 
     def _adopt(self, operation_id: str) -> None:
-        attempts = [operation_id, *(f"{operation_id}.{n}" for n in range(1, 100))]
-        for number, workflow_id in enumerate(attempts):
-            status = DBOS.get_workflow_status(workflow_id)
-            if status is None:
-                operation = self._journal.get(operation_id)
-                age = (self._clock.now() - operation.created_at).total_seconds()
-                if number or age > 2 * QUEUE_POLL:  # a younger one is just being started by `start()`
-                    log.warning("an operation that nobody ran is taken up", operation_id=operation_id)
-                    self._enqueue(operation_id, operation.kind, again=f".{number}" if number else "")
+        """Bring it to the queue, unless it is there, or just taken from there by a server that is alive."""
+        # In an empty context: the request to go on may come from within a step.
+        runs = contextvars.Context().run(
+            lambda: DBOS.list_workflows(workflow_id_prefix=operation_id, load_input=False, load_output=False)
+        )
+        live = self.lease.servers.live()
+        for run in runs:
+            if run.status in ACTIVE and (run.status != "PENDING" or run.executor_id in live):
                 return
-            if status.status in ("PENDING", "ENQUEUED", "DELAYED"):
-                return
+        for run in runs:
+            if run.status == "PENDING":
+                # So that its own server, should it wake up, is told by DBOS too.
+                contextvars.Context().run(DBOS.cancel_workflow, run.workflow_id)
+        operation = self._journal.get(operation_id)
+        age = (self._clock.now() - operation.created_at).total_seconds()
+        if operation.phase.ended or (not runs and age < 2 * QUEUE_POLL):  # it is just being started by `start()`
+            return
+        log.warning("an operation that nobody ran is taken up", operation_id=operation_id)
+        self._enqueue(operation_id, operation.kind, again=f".{len(runs)}" if runs else "")
 
 
 def _remember(name: str, function: Callable[[], bool]) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -33,10 +34,20 @@ class NewOperation:
     created_at: datetime
     project_id: str | None
     """Whose members may see it; None: administrators only."""
+    parent_id: str | None = None
+
+
+parent: ContextVar[str | None] = ContextVar("parent", default=None)
+"""The bulk operation for which whatever is started in this context is started."""
 
 
 class Journal(Protocol):
-    """The record of operations; every method is one unit of work."""
+    """The record of operations; every method is one unit of work.
+
+    A server owns what it runs: it claims an operation, and what it writes about one that another server has claimed
+    meanwhile is refused. Those methods take the `owner` (its boot id) and say whether they were obeyed; a server that
+    was taken for dead learns by a False that the work is not its own any more.
+    """
 
     def create(self, new: NewOperation) -> tuple[Operation, bool]:
         """Record it, and say whether it is new: False for the earlier one that had the same idempotency key.
@@ -54,6 +65,8 @@ class Journal(Protocol):
         subject: str | None = None,
         phase: Phase | None = None,
         kind: str | None = None,
+        parent_id: str | None = None,
+        paused: bool | None = None,
         limit: int = 100,
         marker: str | None = None,
     ) -> list[Operation]: ...
@@ -61,17 +74,37 @@ class Journal(Protocol):
     def by_key(self, user_id: str, kind: str, key: str) -> list[Operation]:
         """Of this user and kind with this key or one that begins with it and a colon, the oldest first."""
 
-    def unfinished(self) -> list[str]:
-        """Ids of all that have not ended, the oldest first."""
+    def found(self, ids: Sequence[str]) -> list[Operation]:
+        """Those of these ids that there are."""
 
-    def step_begins(self, operation_id: str, position: int, name: str, at: datetime, deadline_at: datetime) -> None:
+    def claimable(self, owner: str, live: Collection[str]) -> list[str]:
+        """Ids of what this server should see to, the oldest first: what has not ended, is not paused, and is its own or
+        that of none of the `live` servers."""
+
+    def claim(self, operation_id: str, owner: str, replica: str, live: Collection[str]) -> bool:
+        """Become its owner, unless it is another live server's, paused, or has ended."""
+
+    def step_begins(
+        self, operation_id: str, owner: str, position: int, name: str, at: datetime, deadline_at: datetime
+    ) -> bool:
         """The step, and with it the operation, is running. A position that is not known yet is added."""
 
-    def step_waits(self, operation_id: str, position: int, attempts: int, waiting_for: str) -> None: ...
+    def step_waits(
+        self,
+        operation_id: str,
+        owner: str,
+        position: int,
+        attempts: int,
+        waiting_for: str,
+        since: datetime,
+        result: Mapping[str, Any],
+    ) -> bool:
+        """`result` is merged into the operation's."""
 
     def step_ends(
         self,
         operation_id: str,
+        owner: str,
         position: int,
         phase: Phase,
         at: datetime,
@@ -80,14 +113,26 @@ class Journal(Protocol):
         result: Mapping[str, Any] | None = None,
         error: OperationError | None = None,
         waiting_for: str | None = None,
-    ) -> None:
+    ) -> bool:
         """The step has ended; `result` is merged into the operation's."""
 
-    def finish(self, operation_id: str, phase: Phase, at: datetime, error: OperationError | None) -> None:
+    def finish(self, operation_id: str, owner: str, phase: Phase, at: datetime, error: OperationError | None) -> bool:
         """The operation has ended. Nothing happens if it had ended before."""
 
-    def request_cancel(self, operation_id: str, reason: str | None) -> Operation:
+    def pauses(self, operation_id: str, owner: str, at: datetime, reason: str | None) -> bool:
+        """It has stopped to wait for a resume; nobody owns it. `reason`: it paused by itself, for this.
+
+        Nothing happens when its cancellation was asked for meanwhile, or a pause is not wanted any more.
+        """
+
+    def request_cancel(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
+        """A paused one is to go on, to its end. Raises `NotFound`, or `Conflict` (`operation_ended`)."""
+
+    def request_pause(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
         """Raises `NotFound`, or `Conflict` (`operation_ended`)."""
+
+    def request_resume(self, operation_id: str, reason: str | None, by: str | None) -> Operation:
+        """Raises `NotFound`, or `Conflict` (`operation_ended`, `operation_not_paused`)."""
 
 
 def plain_json(value: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -129,6 +174,7 @@ def new_operation(
         step_names=[step.name for step in kind.steps],
         created_at=now,
         project_id=None if kind.administrators else actor.project_id,
+        parent_id=parent.get(),
     )
 
 
@@ -159,6 +205,14 @@ def ended(operation: Operation) -> Conflict:
     return Conflict(
         f"Operation {operation.id} has {operation.phase} already.",
         code="operation_ended",
+        next=f"steelyard operation show {operation.id}",
+    )
+
+
+def not_paused(operation: Operation) -> Conflict:
+    return Conflict(
+        f"Operation {operation.id} is not paused.",
+        code="operation_not_paused",
         next=f"steelyard operation show {operation.id}",
     )
 

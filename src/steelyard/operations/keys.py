@@ -6,8 +6,8 @@ import hashlib
 import json
 import threading
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 from steelyard.nouns import Actor
 from steelyard.operations.journal import key_reused
@@ -42,13 +42,23 @@ def turn(actor: Actor, key: str | None) -> Hashable | None:
     return None if key is None else (actor.user_id, key)
 
 
+class Locks(Protocol):
+    """Locks across the servers on one database. Implementation: `store.locks`."""
+
+    def at(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock of this name; other servers wait. It ends with the server, too."""
+
+
 class Turns:
     """Lets one caller at a time work on a thing, so that the second of two equal requests sees what the first did.
 
-    Within one server. Across servers the constraints of the journal and the names in the cloud decide.
+    Within one server, and with `locks` across all that share the database. `scope` keeps the things of one service
+    apart from those of another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, locks: Locks | None = None, *, scope: str = "") -> None:
+        self._locks = locks
+        self._scope = scope
         self._lock = threading.Lock()
         self._waiting: dict[Hashable, tuple[threading.Lock, int]] = {}
 
@@ -62,7 +72,7 @@ class Turns:
             turn, callers = self._waiting.get(thing, (threading.Lock(), 0))
             self._waiting[thing] = (turn, callers + 1)
         try:
-            with turn:
+            with turn, self._locks.at(f"{self._scope} {thing!r}") if self._locks is not None else nullcontext():
                 yield
         finally:
             with self._lock:

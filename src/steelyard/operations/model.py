@@ -48,6 +48,8 @@ class Retry:
 
     after: float
     waiting_for: str
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """What is known so far: merged into the operation's result at once, so that it shows (counts of a bulk)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,15 @@ class Failed:
     code: str = "failed"
 
 
-Outcome = Done | Retry | Failed
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """It cannot go on without a person. The operation is paused; after a resume the step is called again."""
+
+    reason: str
+    """For people: why, and what a resume needs."""
+
+
+Outcome = Done | Retry | Failed | Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,8 @@ class StepRecord:
     """What it waited for, last. Kept after the end, so that a step which timed out shows on what."""
     deadline_at: datetime | None
     error: OperationError | None = None
+    waiting_since: datetime | None = None
+    """Since when it waits for `waiting_for`, in the same words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +191,23 @@ class Operation:
     steps: tuple[StepRecord, ...]
     project_id: str | None = None
     """Whose members may see it; None: administrators only, also where the actor worked in a project."""
+    parent_id: str | None = None
+    """The bulk operation that started it."""
+    pause_requested: bool = False
+    """It is to stop between two attempts, and stay so until somebody resumes it."""
+    pause_reason: str | None = None
+    paused_at: datetime | None = None
+    """When it stopped for that. None while it runs, also where a pause was asked for a moment ago."""
+    owner: str | None = None
+    """The boot id of the server that works on it; writes of any other are refused."""
+    replica: str | None = None
+    """The name of the server that works on it, or did last."""
 
     @property
     def waiting_for(self) -> str | None:
-        """What the running step waits for; None when none waits."""
+        """What the running step waits for, or why it is paused; None when it waits for nothing."""
+        if self.paused_at is not None:
+            return f"paused: {self.pause_reason or 'no reason given'}; steelyard operation resume {self.id}"
         return next((s.waiting_for for s in self.steps if s.phase is Phase.RUNNING), None)
 
 
@@ -220,13 +245,30 @@ class Operations(Protocol):
         subject: str | None = None,
         phase: Phase | None = None,
         kind: str | None = None,
+        parent_id: str | None = None,
+        paused: bool | None = None,
         limit: int = 100,
         marker: str | None = None,
     ) -> list[Operation]:
-        """The newest first; `marker` is the id of the last one seen. Raises `Invalid` for an unknown marker."""
+        """The newest first; `marker` is the id of the last one seen; `parent_id`: the children of a bulk operation.
+
+        Raises `Invalid` for an unknown marker.
+        """
 
     def by_key(self, actor: Actor, kind: str, key: str) -> list[Operation]:
         """What this user started before with this idempotency key, or with `<key>:<anything>`; the oldest first."""
 
-    def cancel(self, operation_id: str, *, reason: str | None = None) -> Operation:
-        """Ask a running operation to end; it does between two attempts of a step. Raises `Conflict` after its end."""
+    def found(self, ids: Sequence[str]) -> list[Operation]:
+        """Those of these ids that there are, in one question."""
+
+    def cancel(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        """Ask a running operation to end; it does between two attempts of a step. Raises `Conflict` after its end.
+
+        `by`: the name of who asks, where that is not the one who started it; the same below.
+        """
+
+    def pause(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        """Have it stop between two attempts and stay so. Pausing twice is once. Raises `Conflict` after its end."""
+
+    def resume(self, operation_id: str, *, reason: str | None = None, by: str | None = None) -> Operation:
+        """Have a paused one go on; its step's deadline begins anew. Raises `Conflict` for one that is not paused."""

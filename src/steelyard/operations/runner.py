@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -18,6 +19,7 @@ from steelyard.operations.model import (
     OperationError,
     OperationKind,
     Outcome,
+    Pause,
     Phase,
     Retry,
     Step,
@@ -46,6 +48,10 @@ class Interrupted(BaseException):
     """
 
 
+class PutAside(Interrupted):
+    """This run is over, the operation is not: it is paused, or another server has taken it over."""
+
+
 class Clock(Protocol):
     """Time, as the runner needs it: the real one, or the fake's."""
 
@@ -58,27 +64,37 @@ class Clock(Protocol):
 class Runner:
     """Runs operations step by step and writes down what happens."""
 
-    def __init__(self, journal: Journal, kinds: Mapping[str, OperationKind], clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        kinds: Mapping[str, OperationKind],
+        clock: Clock,
+        *,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`guard` is called before each attempt, and raises where this server should not act any more."""
         self._journal = journal
         self._kinds = kinds
         self._clock = clock
+        self._guard = guard
 
-    def run(self, operation_id: str, *, remember: Callable[[str, Callable[[], bool]], bool]) -> None:
-        """Run all steps that are not done yet, then end the operation.
+    def run(self, operation_id: str, owner: str, *, remember: Callable[[str, Callable[[], bool]], bool]) -> None:
+        """Run all steps that are not done yet, then end the operation. `owner` has claimed it.
 
-        `remember(name, function)` calls the function and may remember its answer for the next run.
+        `remember(name, function)` calls the function and may remember its answer for the next run. Raises `PutAside`
+        when the operation was paused, or is not `owner`'s any more.
         """
         operation = self._keep(self._journal.get, operation_id)
         names = [step.name for step in operation.steps if step.name != UNDO]
         for position, name in enumerate(names):
-            if not remember(name, partial(self.run_step, operation_id, position, name)):
-                remember(UNDO, partial(self.undo, operation_id, len(names)))
+            if not remember(name, partial(self.run_step, operation_id, owner, position, name)):
+                remember(UNDO, partial(self.undo, operation_id, owner, len(names)))
                 break
-        remember("finish", partial(self.finish, operation_id))
+        remember("finish", partial(self.finish, operation_id, owner))
 
-    def run_step(self, operation_id: str, position: int, name: str) -> bool:
+    def run_step(self, operation_id: str, owner: str, position: int, name: str) -> bool:
         """Bring one step to its end. True: go on with the next one."""
-        operation = self._keep(self._journal.get, operation_id)
+        operation = self._mine(operation_id, owner)
         if operation.phase.ended:
             return False
         record = operation.steps[position]
@@ -89,52 +105,71 @@ class Runner:
         if step is None:
             missing = Failed(f"This release has no step '{name}' of {operation.kind}.", code="unknown_step")
             step = Step(name, lambda _: missing)
-        return self._attempts(operation, position, step)
+        return self._attempts(operation, owner, position, step)
 
-    def undo(self, operation_id: str, position: int) -> bool:
+    def undo(self, operation_id: str, owner: str, position: int) -> bool:
         """Call the kind's compensation, if it has one. Always True."""
-        operation = self._keep(self._journal.get, operation_id)
+        operation = self._mine(operation_id, owner)
         kind = self._kinds.get(operation.kind)
         if kind is None or kind.on_failure is None or operation.phase.ended:
             return True
         if len(operation.steps) > position and operation.steps[position].phase.ended:
             return True
         step = Step(UNDO, kind.on_failure, deadline=kind.failure_deadline)
-        self._attempts(operation, position, step, cause=_cause(operation))
+        self._attempts(operation, owner, position, step, cause=_cause(operation))
         return True
 
-    def finish(self, operation_id: str) -> bool:
+    def finish(self, operation_id: str, owner: str) -> bool:
         """Write down how the operation ended. Always True."""
-        operation = self._keep(self._journal.get, operation_id)
+        operation = self._mine(operation_id, owner)
         phases = {step.phase for step in operation.steps if step.name != UNDO}
         if phases <= {Phase.SUCCEEDED}:
             phase = Phase.SUCCEEDED
         else:
             phase = Phase.CANCELLED if Phase.CANCELLED in phases else Phase.FAILED
-        self._keep(self._journal.finish, operation_id, phase, self._clock.now(), _cause(operation))
+        self._write(self._journal.finish, operation_id, owner, phase, self._clock.now(), _cause(operation))
         return True
 
     def _attempts(
-        self, operation: Operation, position: int, step: Step, *, cause: OperationError | None = None
+        self, operation: Operation, owner: str, position: int, step: Step, *, cause: OperationError | None = None
     ) -> bool:
         """Call the step until it ends, and write that down. True when it is done."""
         start = self._clock.now()
+        end = partial(self._end, operation.id, owner, position, fallback=self._fallback(operation))
+        if cause is None and (asked := self._mine(operation.id, owner)).pause_requested and not asked.cancel_requested:
+            self._pause(operation.id, owner)
         deadline = start + timedelta(seconds=step.deadline)
-        self._keep(self._journal.step_begins, operation.id, position, step.name, start, deadline)
-        end = partial(self._end, operation.id, position, fallback=self._fallback(operation))
+        self._write(self._journal.step_begins, operation.id, owner, position, step.name, start, deadline)
         attempt, pause, written = 0, FIRST_PAUSE, start
         waiting: str | None = None
+        since = start
+        known: Mapping[str, Any] = {}
         while True:
-            if cause is None and self._keep(self._journal.get, operation.id).cancel_requested:
+            current = self._mine(operation.id, owner)
+            if cause is None and current.cancel_requested:
                 return end(CANCELLED, attempt, waiting)
+            if cause is None and current.pause_requested:
+                self._pause(operation.id, owner)
+                continue
+            self._keep(self._guard)
             attempt += 1
-            outcome = _call(step, _context(operation, step, attempt, cause), pause)
+            outcome = _call(step, _context(current, step, attempt, cause), pause)
+            if isinstance(outcome, Pause) and cause is None:
+                self._pause(operation.id, owner, outcome.reason)
+                continue
+            if isinstance(outcome, Pause):
+                outcome = Retry(LONGEST_PAUSE, outcome.reason)
             if not isinstance(outcome, Retry):
                 return end(outcome, attempt, waiting, step=step.name)
             now = self._clock.now()
-            if outcome.waiting_for != waiting or (now - written).total_seconds() >= WRITE_EVERY:
-                waiting, written = outcome.waiting_for, now
-                self._keep(self._journal.step_waits, operation.id, position, attempt, waiting)
+            if (
+                outcome.waiting_for != waiting
+                or outcome.result != known
+                or (now - written).total_seconds() >= WRITE_EVERY
+            ):
+                since = now if outcome.waiting_for != waiting else since
+                waiting, known, written = outcome.waiting_for, outcome.result, now
+                self._write(self._journal.step_waits, operation.id, owner, position, attempt, waiting, since, known)
             left = (deadline - now).total_seconds()
             if left <= 0:
                 late = f"'{step.name}' did not end within {step.deadline:g} s. It waited for: {waiting}."
@@ -143,9 +178,15 @@ class Runner:
             pause = min(pause * 2, LONGEST_PAUSE)
             self._clock.wait(operation.id, min(max(outcome.after, SHORTEST_PAUSE), left))
 
+    def _pause(self, operation_id: str, owner: str, reason: str | None = None) -> None:
+        """Raises `PutAside`, unless a cancel or a resume came in between: then the operation goes on."""
+        self._write(self._journal.pauses, operation_id, owner, self._clock.now(), reason)
+        self._mine(operation_id, owner)  # nobody's, when it is paused
+
     def _end(
         self,
         operation_id: str,
+        owner: str,
         position: int,
         outcome: Done | Failed,
         attempts: int,
@@ -162,9 +203,10 @@ class Runner:
             error = OperationError(outcome.reason, outcome.code, next=outcome.next or fallback, step=step)
         else:
             result = outcome.result
-        self._keep(
+        self._write(
             self._journal.step_ends,
             operation_id,
+            owner,
             position,
             phase,
             self._clock.now(),
@@ -174,6 +216,17 @@ class Runner:
             waiting_for=waiting,
         )
         return error is None
+
+    def _mine(self, operation_id: str, owner: str) -> Operation:
+        """The operation as it is now. Raises `PutAside` when it is another server's."""
+        operation = self._keep(self._journal.get, operation_id)
+        if operation.owner != owner:
+            raise PutAside
+        return operation
+
+    def _write(self, call: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self._keep(call, *args, **kwargs):
+            raise PutAside
 
     def _fallback(self, operation: Operation) -> str | None:
         """What the kind advises after a failure that advises nothing."""
@@ -212,6 +265,8 @@ def _call(step: Step, context: StepContext, pause: float) -> Outcome:
         outcome: object = step.do(context)
         if isinstance(outcome, Done):
             return Done(plain_json(outcome.result, "result"))
+        if isinstance(outcome, Retry) and outcome.result:
+            return replace(outcome, result=plain_json(outcome.result, "result"))
     except DeadlineExceeded as error:
         return Failed(error.detail, next=error.next, code=error.code)
     except Unavailable as error:
@@ -226,7 +281,7 @@ def _call(step: Step, context: StepContext, pause: float) -> Outcome:
             next=f"steelyard operation show {context.operation_id}",
             code="internal",
         )
-    if isinstance(outcome, Failed | Retry):
+    if isinstance(outcome, Failed | Retry | Pause):
         return outcome
     return Failed(f"Internal error: '{step.name}' ended without an outcome.", code="internal")
 

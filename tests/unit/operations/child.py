@@ -14,6 +14,7 @@ from pathlib import Path
 
 from steelyard.nouns import Actor
 from steelyard.operations.engine import DurableOperations
+from steelyard.operations.leases import ServerLease
 from steelyard.operations.model import Done, OperationKind, Outcome, Retry, Step, StepContext
 from steelyard.store import Store
 
@@ -45,7 +46,11 @@ def third(ctx: StepContext) -> Outcome:
 
 def main() -> None:
     store = Store.open(f"sqlite:///{folder / 's.sqlite'}", key_file=folder / "keys")
-    engine = DurableOperations(store.operations, database_url=f"sqlite:///{folder / 'operations.sqlite'}")
+    engine = DurableOperations(
+        store.operations,
+        ServerLease(store.servers, alone=True),
+        database_url=f"sqlite:///{folder / 'operations.sqlite'}",
+    )
     engine.register(OperationKind("test.kind", [Step("one", first), Step("two", second), Step("three", third)]))
     engine.launch()
     if "start" in sys.argv:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from steelyard.nouns import Actor
 from steelyard.operations.engine import DurableOperations
 from steelyard.operations.fake import FakeOperations
+from steelyard.operations.leases import ServerLease
 from steelyard.operations.model import Operation, OperationKind, Operations
 from steelyard.store import Store
 
@@ -30,8 +31,11 @@ class Bench:
             self.operations.register(*kinds)
 
     def ended(self, operation: Operation, *, within: float = 20.0) -> Operation:
+        return self.until(operation, lambda current: current.phase.ended, within=within)
+
+    def until(self, operation: Operation, condition: Callable[[Operation], bool], *, within: float = 20.0) -> Operation:
         end = time.monotonic() + within
-        while not (current := self.operations.get(operation.id)).phase.ended:
+        while not condition(current := self.operations.get(operation.id)):
             assert time.monotonic() < end, current
             time.sleep(0.02)
         return current
@@ -49,7 +53,10 @@ def admin() -> Actor:
 
 def engine_in(folder: Path, url: str | None = None) -> tuple[Store, DurableOperations]:
     store = Store.open(url or f"sqlite:///{folder / 's.sqlite'}", key_file=folder / "keys")
-    return store, DurableOperations(store.operations, database_url=url or f"sqlite:///{folder / 'operations.sqlite'}")
+    lease = ServerLease(store.servers, alone=store.database.is_sqlite)
+    return store, DurableOperations(
+        store.operations, lease, database_url=url or f"sqlite:///{folder / 'operations.sqlite'}"
+    )
 
 
 @pytest.fixture(scope="module", params=["fake", "sqlite", "postgresql"])

@@ -12,7 +12,7 @@ import pytest
 
 from steelyard.errors import Conflict, DeadlineExceeded, Invalid, NotFound, Refused, Unavailable
 from steelyard.nouns import Actor
-from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Phase, Retry, Step, StepContext
+from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Pause, Phase, Retry, Step, StepContext
 from steelyard.operations.runner import UNDO
 
 from .conftest import Bench
@@ -377,3 +377,79 @@ def test_a_kind_is_registered_once(bench: Bench) -> None:
     bench.register(kind(done))
     with pytest.raises(ValueError, match=r"test\.kind"):
         bench.operations.register(kind(done))
+
+
+class TestPause:
+    def test_a_step_may_pause_its_operation_and_is_called_again_after_a_resume(
+        self, bench: Bench, actor: Actor
+    ) -> None:
+        calls: list[int] = []
+
+        def wait(ctx: StepContext) -> Outcome:
+            calls.append(ctx.attempt)
+            return Done({"found": 1}) if len(calls) == 2 else Pause("nobody has told the colour")
+
+        bench.register(kind(done, wait, done))
+        started = bench.operations.start("test.kind", {}, actor)
+        paused = bench.until(started, lambda operation: operation.paused_at is not None)
+        assert paused.phase is Phase.RUNNING
+        assert paused.waiting_for is not None
+        assert "nobody has told the colour" in paused.waiting_for
+        assert paused.owner is None
+        assert bench.operations.all(project_id=actor.project_id, paused=True) == [paused]
+        bench.operations.resume(started.id, reason="blue")
+        ended = bench.ended(started)
+        assert ended.phase is Phase.SUCCEEDED
+        assert ended.result == {"found": 1}
+        assert (ended.paused_at, ended.pause_requested) == (None, False)
+        assert calls == [1, 1]
+
+    def test_a_paused_one_that_is_cancelled_ends(self, bench: Bench, actor: Actor) -> None:
+        undone: list[str] = []
+
+        def undo(_: StepContext) -> Outcome:
+            undone.append("undone")
+            return Done()
+
+        bench.register(kind(lambda _: Pause("why"), on_failure=undo))
+        started = bench.operations.start("test.kind", {}, actor)
+        bench.until(started, lambda operation: operation.paused_at is not None)
+        bench.operations.cancel(started.id)
+        assert bench.ended(started).phase is Phase.CANCELLED
+        assert undone == ["undone"]
+
+    def test_a_cancel_during_an_attempt_that_then_pauses_is_not_lost(self, bench: Bench, actor: Actor) -> None:
+        def slow(ctx: StepContext) -> Outcome:
+            bench.operations.cancel(ctx.operation_id)  # as if by somebody else, at this moment
+            return Pause("the token has run out")
+
+        bench.register(kind(slow))
+        ended = bench.ended(bench.operations.start("test.kind", {}, actor))
+        assert ended.phase is Phase.CANCELLED
+        assert ended.paused_at is None
+
+    def test_what_has_ended_or_runs_cannot_be_resumed(self, bench: Bench, actor: Actor) -> None:
+        bench.register(kind(done))
+        ended = bench.ended(bench.operations.start("test.kind", {}, actor))
+        for ask in (bench.operations.pause, bench.operations.resume):
+            with pytest.raises(Conflict) as refused:
+                ask(ended.id)
+            assert refused.value.code == "operation_ended"
+
+
+def test_what_is_known_while_it_waits_shows_at_once_and_stays(bench: Bench, actor: Actor) -> None:
+    def count(ctx: StepContext) -> Outcome:
+        return Done() if ctx.attempt == 3 else Retry(0.05, f"{ctx.attempt} of 2", {"counted": ctx.attempt})
+
+    bench.register(kind(count))
+    ended = bench.ended(bench.operations.start("test.kind", {}, actor))
+    assert ended.result == {"counted": 2}
+    assert ended.steps[0].waiting_since is not None
+
+
+def test_several_are_found_in_one_question(bench: Bench, actor: Actor) -> None:
+    bench.register(kind(done))
+    started = [bench.ended(bench.operations.start("test.kind", {}, actor)) for _ in range(3)]
+    found = bench.operations.found([started[0].id, started[2].id, "no such"])
+    assert {each.id for each in found} == {started[0].id, started[2].id}
+    assert bench.operations.found([]) == []

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from steelyard.nouns import Actor
+from steelyard.operations.journal import new_operation
 from steelyard.operations.keys import Turns, turn
+from steelyard.operations.model import Done, OperationKind, Step
+from steelyard.store import Store
 
 SOMEBODY = Actor("u", "user", "p", "project", frozenset({"member"}))
 
@@ -27,3 +34,74 @@ def test_who_waits(key: str | None, waits: bool) -> None:
         assert second.wait(0.2 if waits else 5) is not waits
     other.join(5)
     assert second.is_set()
+
+
+class TestAcrossServers:
+    """Two servers on one PostgreSQL: each has its own store, and its own `Turns`."""
+
+    @pytest.fixture
+    def stores(self, tmp_path: Path, new_postgresql: Callable[[], str]) -> Iterator[tuple[Store, Store]]:
+        url = new_postgresql()
+        both = (Store.open(url, key_file=tmp_path / "keys"), Store.open(url, key_file=tmp_path / "keys"))
+        yield both
+        for store in both:
+            store.close()
+
+    @pytest.mark.parametrize(("scope", "waits"), [("images", True), ("nodes", False)])
+    def test_who_waits(self, stores: tuple[Store, Store], scope: str, *, waits: bool) -> None:
+        here, there = Turns(stores[0].locks, scope="images"), Turns(stores[1].locks, scope=scope)
+        second = threading.Event()
+
+        def also() -> None:
+            with there.at(turn(SOMEBODY, "k")):
+                second.set()
+
+        other = threading.Thread(target=also)
+        with here.at(turn(SOMEBODY, "k")):
+            other.start()
+            assert second.wait(0.5 if waits else 10) is not waits
+        other.join(10)
+        assert second.is_set()
+
+    def test_equal_requests_at_once_do_the_work_once(self, stores: tuple[Store, Store]) -> None:
+        """The pattern of every service: look for the key, else do it and write it down."""
+        done: list[str] = []
+        kind = OperationKind("test.kind", [Step("one", lambda _: Done())])
+
+        def ask(store: Store, turns: Turns) -> None:
+            with turns.at(turn(SOMEBODY, "k")):
+                if store.operations.by_key(SOMEBODY.user_id, kind.name, "k"):
+                    return
+                done.append("asked the cloud")
+                time.sleep(0.05)
+                now = datetime.now(UTC)
+                store.operations.create(new_operation(kind, {}, SOMEBODY, None, "k", None, None, now))
+
+        threads = [
+            threading.Thread(target=ask, args=(store, turns))
+            for store in stores
+            for turns in [Turns(store.locks, scope="images")]
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert done == ["asked the cloud"]
+
+    def test_many_who_hold_one_and_use_the_database_do_not_starve(self, stores: tuple[Store, Store]) -> None:
+        store = stores[0]
+        turns = Turns(store.locks)
+        ended: list[int] = []
+
+        def work(number: int) -> None:
+            with turns.at(number), store.database.read():
+                time.sleep(0.05)
+            ended.append(number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sorted(ended) == list(range(40))
