@@ -1,4 +1,4 @@
-"""CLI: steelyard server …, steelyard node delete."""
+"""CLI: steelyard server …, steelyard node wait."""
 
 from __future__ import annotations
 
@@ -8,8 +8,23 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from steelyard.client.bulk import for_each
 from steelyard.client.errors import UsageError
-from steelyard.client.options import Format, Limit, Marker, Reason, Wait, WaitTimeout, command_group, examples
+from steelyard.client.options import (
+    Concurrency,
+    Format,
+    Limit,
+    Marker,
+    MaxFailures,
+    Reason,
+    Wait,
+    WaitTimeout,
+    Wave,
+    WavePause,
+    bulk_limits,
+    command_group,
+    examples,
+)
 from steelyard.client.output import Column, finish, hint, show
 from steelyard.client.progress import raise_if_failed, wait_for
 from steelyard.client.rest import Client, connect, fresh_key
@@ -19,6 +34,7 @@ server_app = command_group("Servers: what tenants deploy.")
 node_app = command_group("Nodes: servers under management.")
 
 MAX_USER_DATA = 48 * 1024
+Servers = Annotated[list[str], typer.Argument(metavar="SERVER...", help="Ids or names.")]
 
 
 def _addresses(row: dict[str, Any]) -> str:
@@ -81,6 +97,7 @@ def _show(row: dict[str, Any], format: Literal["table", "json"]) -> None:
     epilog=examples(
         "steelyard server create web-1 --flavor metal-small --image debian-12 --network blue --wait",
         "steelyard server create db-1 --flavor metal-large --image debian-12 --network blue --network storage",
+        "steelyard server create web --count 20 --flavor metal-small --image debian-12 --network blue --max-failures 2",
     ),
 )
 def create_server(
@@ -91,6 +108,13 @@ def create_server(
     key_name: Annotated[str | None, typer.Option("--key-name", help="SSH key pair known to Nova.")] = None,
     user_data: Annotated[Path | None, typer.Option("--user-data", help="File for cloud-init.")] = None,
     property: Annotated[list[str] | None, typer.Option("--property", help="KEY=VALUE; repeatable.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, max=10_000, help="So many, called NAME-1, NAME-2, ...")
+    ] = None,
+    concurrency: Concurrency = None,
+    wave: Wave = None,
+    wave_pause: WavePause = None,
+    max_failures: MaxFailures = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
     format: Format = "table",
@@ -104,10 +128,17 @@ def create_server(
     if property:
         body["metadata"] = _properties(property)
     client = connect()
-    _follow(client, client.post("/v1/servers", body, key=fresh_key()), wait=wait, timeout=wait_timeout, format=format)
+    if count is not None:
+        for_each(
+            client, "servers.create", [{**body, "name": f"{name}-{number}"} for number in range(1, count + 1)],
+            limits=bulk_limits(concurrency, wave, wave_pause, max_failures), reason=None, wait=wait,
+            timeout=wait_timeout, format=format,
+        )  # fmt: skip
+        return
+    follow(client, client.post("/v1/servers", body, key=fresh_key()), wait=wait, timeout=wait_timeout, format=format)
 
 
-def _follow(
+def follow(
     client: Client,
     answer: dict[str, Any],
     *,
@@ -146,25 +177,47 @@ def _properties(given: list[str]) -> dict[str, str]:
 
 
 @server_app.command(
-    "power", epilog=examples("steelyard server power web-1 off --wait", "steelyard server power web-1 'soft off'")
+    "power",
+    epilog=examples(
+        "steelyard server power web-1 off --wait",
+        "steelyard server power web-1 'soft off'",
+        "steelyard server power web-1 web-2 web-3 on --concurrency 2 --wait",
+    ),
 )
-def power_server(
-    server: Annotated[str, typer.Argument(help="Id or name.")],
+def power_servers(
+    servers: Servers,
     action: Annotated[Literal["on", "off", "soft off", "reboot"], typer.Argument(help="on, off, 'soft off', reboot.")],
+    concurrency: Concurrency = None,
+    wave: Wave = None,
+    wave_pause: WavePause = None,
+    max_failures: MaxFailures = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
     format: Format = "table",
 ) -> None:
-    """Power a server on or off, or reboot it."""
+    """Power servers on or off, or reboot them."""
     client = connect()
-    answer = client.post(client.path("/v1/servers", server, "power"), {"action": action}, key=fresh_key())
-    _follow(client, answer, wait=wait, timeout=wait_timeout, format=format)
+    if len(servers) > 1:
+        for_each(
+            client, "servers.power", [{"server": server, "action": action} for server in servers],
+            limits=bulk_limits(concurrency, wave, wave_pause, max_failures), reason=None, wait=wait,
+            timeout=wait_timeout, format=format,
+        )  # fmt: skip
+        return
+    answer = client.post(client.path("/v1/servers", servers[0], "power"), {"action": action}, key=fresh_key())
+    follow(client, answer, wait=wait, timeout=wait_timeout, format=format)
 
 
-@server_app.command("delete", epilog=examples("steelyard server delete web-1 --wait"))
+@server_app.command(
+    "delete", epilog=examples("steelyard server delete web-1 --wait", "steelyard server delete web-1 web-2 --wave 10")
+)
 def delete_servers(
-    servers: Annotated[list[str], typer.Argument(metavar="SERVER...", help="Ids or names.")],
+    servers: Servers,
     reason: Reason = None,
+    concurrency: Concurrency = None,
+    wave: Wave = None,
+    wave_pause: WavePause = None,
+    max_failures: MaxFailures = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
     format: Format = "table",
@@ -174,15 +227,18 @@ def delete_servers(
     With --wait: until they are gone, and for administrators until the nodes are clean and available.
     """
     client = connect()
-    started = [
-        client.delete(client.path("/v1/servers", server), {"reason": reason} if reason else None)["operation"]
-        for server in servers
-    ]
-    answer = {"operation": started[0]} if len(started) == 1 else {"operations": started}
-    finish(client, answer, wait=wait, timeout=wait_timeout, format=format)
+    if len(servers) > 1:
+        for_each(
+            client, "servers.delete", [{"server": server} for server in servers],
+            limits=bulk_limits(concurrency, wave, wave_pause, max_failures), reason=reason, wait=wait,
+            timeout=wait_timeout, format=format,
+        )  # fmt: skip
+        return
+    answer = client.delete(client.path("/v1/servers", servers[0]), {"reason": reason} if reason else None)
+    finish(client, {"operation": answer["operation"]}, wait=wait, timeout=wait_timeout, format=format)
 
 
-SERVER_PHASES = Literal["active", "powered-off", "deleted"]
+SERVER_PHASES = Literal["active", "powered-off", "rescue", "deleted"]
 
 
 @server_app.command(
@@ -251,24 +307,6 @@ def judge_node(wanted: str, row: dict[str, Any] | None) -> Look:
         return Look(Verdict.REACHED, says)
     if says == "quarantined":
         why = f": {row['last_error']}" if row["last_error"] else ""
-        again = f"steelyard node onboard {row['candidate_id']}" if row["candidate_id"] else None
+        again = f"steelyard node release {row['id']} --wait"
         return Look(Verdict.FAILED, f"quarantined ({row['provision_state']}){why}", again)
     return Look(Verdict.NOT_YET, says, f"steelyard node show {row['id']}")
-
-
-@node_app.command("delete", epilog=examples("steelyard node delete bm-001 --reason 'sold' --wait"))
-def delete_nodes(
-    nodes: Annotated[list[str], typer.Argument(metavar="NODE...", help="Ids or names.")],
-    reason: Reason = None,
-    wait: Wait = False,
-    wait_timeout: WaitTimeout = None,
-    format: Format = "table",
-) -> None:
-    """Delete nodes (administrators). Refused for a node that is not unprovisioned and available."""
-    client = connect()
-    started = [
-        client.delete(client.path("/v1/nodes", node), {"reason": reason} if reason else None)["operation"]
-        for node in nodes
-    ]
-    answer = {"operation": started[0]} if len(started) == 1 else {"operations": started}
-    finish(client, answer, wait=wait, timeout=wait_timeout, format=format)

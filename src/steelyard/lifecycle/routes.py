@@ -1,4 +1,4 @@
-"""REST: /v1/servers for tenants, DELETE /v1/nodes for administrators."""
+"""REST: /v1/servers for tenants; `node_routes` for administrators."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, SecretStr
 
+from steelyard.lifecycle import node_routes
 from steelyard.lifecycle.model import Phase, Power
-from steelyard.lifecycle.service import MAX_NETWORKS, LifecycleService, Server
-from steelyard.operations.views import OperationAnswer, OperationView, accepted, operation_view
-from steelyard.web.context import Admin, Caller, IdempotencyKey, Writer
+from steelyard.lifecycle.node_routes import MAX_REASON, ReasonBody
+from steelyard.lifecycle.renewal import LONGEST, SHORTEST
+from steelyard.lifecycle.servers import Server
+from steelyard.lifecycle.service import MAX_NETWORKS, LifecycleService
+from steelyard.operations.views import OperationView, operation_view
+from steelyard.web.context import Caller, IdempotencyKey, Writer
 from steelyard.web.paging import Page, page_of
 from steelyard.web.schemas import Body, View
 
@@ -56,6 +60,19 @@ class NewServerBody(Body):
     key_name: str | None = Field(default=None, max_length=255)
     user_data: str | None = Field(default=None, description="Base64, as Nova takes it.")
     metadata: dict[str, str] = Field(default_factory=dict, max_length=128)
+
+
+class RebuildBody(Body):
+    image: str | None = Field(default=None, description="Id or name. Default: the one that it has.")
+    reason: str | None = Field(default=None, max_length=MAX_REASON)
+
+
+class RescueBody(Body):
+    password: SecretStr | None = Field(
+        default=None,
+        description=f"Root's in the rescue system, {SHORTEST} to {LONGEST} characters. Default: Nova's own.",
+    )
+    reason: str | None = Field(default=None, max_length=MAX_REASON)
 
 
 class PowerBody(Body):
@@ -122,21 +139,45 @@ def router(service: LifecycleService) -> APIRouter:
         )
         return AcceptedServer(server=_view(found), operation=operation_view(operation))
 
-    @routes.delete("/servers/{server}", status_code=202)
-    def delete_server(
-        caller: Writer, server: str, reason: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> AcceptedServer:
-        """Release a server; for administrators the operation lasts until its node is clean and available."""
-        found, operation = service.delete(
-            caller.actor, caller.token, server, reason=reason, request_id=caller.request_id
+    @routes.post("/servers/{server}/rebuild", status_code=202)
+    def rebuild(caller: Writer, server: str, body: RebuildBody, key: IdempotencyKey = None) -> AcceptedServer:
+        """Write an image anew; name, addresses and node stay, what is on the disk is lost."""
+        found, operation = service.renewal.rebuild(
+            caller.actor, caller.token, server, image=body.image, reason=body.reason, key=key,
+            request_id=caller.request_id,
+        )  # fmt: skip
+        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+
+    @routes.post("/servers/{server}/rescue", status_code=202)
+    def rescue(caller: Writer, server: str, body: RescueBody, key: IdempotencyKey = None) -> AcceptedServer:
+        """Boot a rescue system. The password goes to Nova and is kept nowhere."""
+        password = body.password.get_secret_value() if body.password is not None else None
+        found, operation = service.renewal.rescue(
+            caller.actor, caller.token, server, password=password, reason=body.reason, key=key,
+            request_id=caller.request_id,
+        )  # fmt: skip
+        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+
+    @routes.post("/servers/{server}/unrescue", status_code=202)
+    def unrescue(caller: Writer, server: str, body: ReasonBody, key: IdempotencyKey = None) -> AcceptedServer:
+        """Boot from the disk again."""
+        found, operation = service.renewal.unrescue(
+            caller.actor, caller.token, server, reason=body.reason, key=key, request_id=caller.request_id
         )
         return AcceptedServer(server=_view(found), operation=operation_view(operation))
 
-    @routes.delete("/nodes/{node}", status_code=202)
-    def delete_node(
-        caller: Admin, node: str, reason: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> OperationAnswer:
-        """Delete a node, by id or name. Refused unless it is unprovisioned and available."""
-        return accepted(service.delete_node(caller.actor, node, reason=reason, request_id=caller.request_id))
+    @routes.delete("/servers/{server}", status_code=202)
+    def delete_server(
+        caller: Writer,
+        server: str,
+        reason: Annotated[str | None, Query(max_length=MAX_REASON)] = None,
+        key: IdempotencyKey = None,
+    ) -> AcceptedServer:
+        """Release a server; for administrators the operation lasts until its node is clean and available."""
+        found, operation = service.delete(
+            caller.actor, caller.token, server, reason=reason, key=key, request_id=caller.request_id
+        )
+        return AcceptedServer(server=_view(found), operation=operation_view(operation))
 
+    routes.include_router(node_routes.router(service.nodes))
     return routes

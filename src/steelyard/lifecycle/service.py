@@ -6,25 +6,28 @@ import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from steelyard.clouds.ports import Cloud, Clouds
-from steelyard.discovery.model import Candidate, CandidateState
-from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused
-from steelyard.lifecycle.model import Phase, Power, check_deletable, check_power, instance_phase
+from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, SteelyardError
+from steelyard.isolation.flips import Flips
+from steelyard.lifecycle.model import Action, Power, check, check_power, instance_phase, power_action
+from steelyard.lifecycle.nodes import NodeLifecycle
+from steelyard.lifecycle.powering import POWER, PowerNetworks
+from steelyard.lifecycle.protection import Protection
+from steelyard.lifecycle.renewal import Renewal
+from steelyard.lifecycle.servers import Server, cloud_of, find_image
 from steelyard.naming import check_name, pick, shown
 from steelyard.networks.service import NetworkService
-from steelyard.nouns import Actor, Flavor, Image, Instance, Network, Node, ServerSpec
+from steelyard.nouns import Actor, Flavor, Instance, Network, Node, ServerSpec
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
 from steelyard.store import Store
 
 CREATE = "servers.create"
-POWER = "servers.power"
 DELETE = "servers.delete"
 RECLAIM = "servers.reclaim"
-DELETE_NODE = "nodes.delete"
 MAX_NETWORKS = 16
 MAX_USER_DATA = 65535
 """Characters of base64; Nova's own limit."""
@@ -43,26 +46,20 @@ class _Order:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A tenant's server as it is shown."""
-
-    instance: Instance
-    phase: Phase
-    image_name: str | None
-    node_name: str | None
-    """Administrators only."""
-
-
 class LifecycleService:
     """Servers of tenants; nodes leaving."""
 
-    def __init__(self, *, clouds: Clouds, store: Store, operations: Operations, settings: Settings):
+    def __init__(
+        self, *, clouds: Clouds, store: Store, operations: Operations, settings: Settings, flips: Flips | None = None
+    ):
         self.clouds = clouds
         self.store = store
         self._operations = operations
         self._networks = NetworkService(clouds=clouds, settings=settings)
-        self._turns = Turns()
+        self._turns = Turns(store.locks, scope="servers")
+        self.power_networks = PowerNetworks(clouds, store, flips)
+        self.nodes = NodeLifecycle(clouds=clouds, store=store, operations=operations)
+        self.renewal = Renewal(clouds=clouds, operations=operations, locks=store.locks, find=self.server)
 
     # Servers
 
@@ -82,6 +79,7 @@ class LifecycleService:
                 phase=instance_phase(each, on.get(each.id)),
                 image_name=images.get(each.image_id or ""),
                 node_name=_node_name(on.get(each.id)) if actor.is_admin else None,
+                node=on.get(each.id),
             )
             for each in instances
         ]
@@ -157,7 +155,7 @@ class LifecycleService:
             raise Invalid("The user data is not base64.", code="invalid_user_data", next="base64 -w0 FILE")
         cloud = self.clouds.on_behalf_of(token)
         flavor = _find_flavor(cloud, order.flavor)
-        image = _find_image(cloud, order.image)
+        image = find_image(cloud, order.image)
         networks = self._networks.attachable(actor, token, order.networks)
         _check_networks(cloud, networks)
         if any(each.name == order.name for each in cloud.compute.all()):
@@ -216,15 +214,24 @@ class LifecycleService:
         key: str | None = None,
         request_id: str | None = None,
     ) -> tuple[Server, Operation]:
-        """Change a server's power; the operation ends when Nova says that it is so. Repeating it changes nothing."""
+        """Change a server's power; the operation ends when Nova says that it is so, and its networks have followed.
+
+        Repeating it changes nothing.
+        """
         server = self.server(actor, token, reference)
         instance = server.instance
         request = digest(actor, {"server_id": instance.id, "action": action.value})
         with self._turns.at(instance.id):
             if known := repeated(self._operations, actor, POWER, key, request):
                 return server, known[0]
+            check(power_action(action), server.node, instance)
             if check_power(instance, action):
-                self._cloud_of(actor, token, instance).compute.power(instance.id, action.value)
+                self.power_networks.before(server.node, instance, action, actor, request_id)
+                try:
+                    self._cloud_of(actor, token, instance).compute.power(instance.id, action.value)
+                except SteelyardError:
+                    self.power_networks.given_up(server.node)
+                    raise
             operation = self._operations.start(
                 POWER,
                 {"server_id": instance.id, "name": instance.name, "action": action.value, REQUEST: request},
@@ -236,23 +243,50 @@ class LifecycleService:
         return server, operation
 
     def delete(
-        self, actor: Actor, token: str, reference: str, *, reason: str | None = None, request_id: str | None = None
+        self,
+        actor: Actor,
+        token: str,
+        reference: str,
+        *,
+        reason: str | None = None,
+        key: str | None = None,
+        request_id: str | None = None,
     ) -> tuple[Server, Operation]:
-        """Release a server. For an administrator the operation lasts until its node is clean and available again."""
+        """Release a server. For an administrator the operation lasts until its node is clean and available again.
+
+        For a tenant it ends when Nova has let go; an operation of its own, which only administrators see, follows the
+        node until it is clean.
+        """
         server = self.server(actor, token, reference)
         instance = server.instance
-        own = self.clouds.own
-        node = _by_instance(own.nodes.all()).get(instance.id)
-        self._cloud_of(actor, token, instance).compute.delete(instance.id)
-        params = {"server_id": instance.id, "name": instance.name}
-        kind = DELETE
-        if actor.is_admin and node is not None:
-            kind = RECLAIM
-            params |= {"node_id": node.id, "node": _node_name(node) or node.id}
-        self._end_waiting(instance.id)
-        operation = self._operations.start(
-            kind, params, actor, reason=reason, subject=f"release:{instance.id}", request_id=request_id
-        )
+        node = server.node
+        reclaims = actor.is_admin and node is not None
+        request = digest(actor, {"server_id": instance.id, "reason": reason})
+        with self._turns.at(instance.id):
+            if known := repeated(self._operations, actor, RECLAIM if reclaims else DELETE, key, request):
+                return server, known[0]
+            check(Action.RECLAIM if reclaims else Action.RELEASE, node, instance)
+            if node is not None:
+                Protection(self.clouds).lift(node)
+            self._cloud_of(actor, token, instance).compute.delete(instance.id)
+            self._end_waiting(instance.id)
+            params = {"server_id": instance.id, "name": instance.name, REQUEST: request}
+            on_node = {"node_id": node.id, "node": _node_name(node)} if node is not None else {}
+            operation = self._operations.start(
+                RECLAIM if reclaims else DELETE,
+                params | on_node if reclaims else params,
+                actor,
+                reason=reason,
+                key=key,
+                subject=f"release:{instance.id}",
+                request_id=request_id,
+            )
+            if node is not None and not reclaims:
+                with suppress(Refused):  # it runs already
+                    self._operations.start(
+                        RECLAIM, params | on_node, actor, reason=reason, subject=f"reclaim:{node.id}",
+                        request_id=request_id,
+                    )  # fmt: skip
         return server, operation
 
     def _end_waiting(self, instance_id: str) -> None:
@@ -263,47 +297,15 @@ class LifecycleService:
                     self._operations.cancel(operation.id, reason="the server is being deleted")
 
     def _cloud_of(self, actor: Actor, token: str, instance: Instance) -> Cloud:
-        """The caller's own view, unless an administrator acts on another project's server."""
-        if actor.is_admin and instance.project_id != actor.project_id:
-            return self.clouds.own
-        return self.clouds.on_behalf_of(token)
+        return cloud_of(self.clouds, actor, token, instance)
 
-    # Nodes leaving
+    # Nodes
 
     def delete_node(
         self, actor: Actor, reference: str, *, reason: str | None = None, request_id: str | None = None
     ) -> Operation:
-        """Start deleting a node. Raises `Refused` (`node_deployed`, ...) unless it is unprovisioned and available."""
-        node = self.clouds.own.nodes.get(reference)
-        instance = None
-        if node.instance_id is not None:
-            try:
-                instance = self.clouds.own.compute.get(node.instance_id)
-            except NotFound:
-                instance = None  # not one of Nova's; the node's own word counts
-        check_deletable(node, instance, onboarding=self._onboarding_of(node))
-        return self._operations.start(
-            DELETE_NODE,
-            {"node_id": node.id, "node": node.name or node.id},
-            actor,
-            reason=reason,
-            subject=f"node:{node.id}",
-            request_id=request_id,
-        )
-
-    def _onboarding_of(self, node: Node) -> str | None:
-        """The operation that is making it available at this moment, by its candidate; None when there is none."""
-        candidate_id = node.notes.get("candidate_id")
-        if not isinstance(candidate_id, str):
-            return None
-        newest = self._operations.all(subject=f"candidate:{candidate_id}", limit=1)
-        return newest[0].id if newest and not newest[0].phase.ended else None
-
-    def forget_node(self, candidate: Candidate) -> None:
-        """A candidate whose node is gone is a mere candidate again; what is known of it stays."""
-        self.store.candidates.change(
-            candidate.id, lambda now: replace(now, state=CandidateState.FOUND, node_id=None, reason=None, next=None)
-        )
+        """Start deleting a node; see `NodeLifecycle.delete`."""
+        return self.nodes.delete(actor, reference, reason=reason, request_id=request_id)
 
 
 def _is_base64(text: str) -> bool:
@@ -327,19 +329,6 @@ def _find_flavor(cloud: Cloud, reference: str) -> Flavor:
         "flavor", reference, cloud.flavors.all(), id=lambda f: f.id, name=lambda f: f.name,
         next="steelyard flavor list",
     )  # fmt: skip
-
-
-def _find_image(cloud: Cloud, reference: str) -> Image:
-    image = pick(
-        "image", reference, cloud.images.all(), id=lambda i: i.id, name=lambda i: i.name, next="steelyard image list"
-    )
-    if image.status != "active":
-        raise Refused(
-            f"Image {shown(image.name)} is {image.status}; only an active one can be deployed.",
-            code="image_not_active",
-            next=f"steelyard image show {image.id}",
-        )
-    return image
 
 
 def _check_networks(cloud: Cloud, networks: Sequence[Network]) -> None:

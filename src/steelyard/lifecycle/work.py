@@ -2,22 +2,22 @@
 
 Runbook of servers.create: Nova has accepted the server; follow it until it is active. A server in error ends the
 operation with Nova's reason; nothing is deleted, since the fault is evidence.
-Runbook of servers.power: Nova has been asked; wait until it is at rest and shows the wanted status and power.
 Runbook of servers.delete: Nova has been asked; wait until it has no such server, asking again while that is in error,
 and take the node back ourselves where Nova let go of it without asking Ironic.
-Runbook of servers.reclaim (administrators): the same, then wait until the node is clean and available.
-Runbook of nodes.delete: note on the node that it leaves; take it from `available` to `manageable`, by which no tenant
-can get it any more; look again that nobody has it; delete it; its candidate is a mere candidate again. A failure
-leaves it manageable, which is offered to nobody; asking again goes on.
+Runbook of servers.reclaim (administrators): the same, then wait until the node is clean and available, and write down
+that it was cleaned. A clean that fails or is interrupted puts the node into quarantine.
+What is done with nodes and with deployed servers: `node_work`, `removal`, `renewal_work`; with power: `powering`.
 """
 
 from __future__ import annotations
 
 from steelyard.errors import NotFound, SteelyardError
-from steelyard.lifecycle.model import Power, check_deletable, leaving_note
+from steelyard.lifecycle import node_work, removal, renewal_work
+from steelyard.lifecycle.cleaning import CLEAN_SECONDS, Cleaning
 from steelyard.lifecycle.patience import POLL, patient_step
-from steelyard.lifecycle.progress import cleaning, deploying, powering, releasing
-from steelyard.lifecycle.service import CREATE, DELETE, DELETE_NODE, POWER, RECLAIM, LifecycleService
+from steelyard.lifecycle.powering import PowerSteps
+from steelyard.lifecycle.progress import deploying, releasing
+from steelyard.lifecycle.service import CREATE, DELETE, RECLAIM, LifecycleService
 from steelyard.nouns import Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
 
@@ -28,13 +28,11 @@ ASK_AGAIN = 10
 STILL_HELD = frozenset({"deploying", "wait call-back", "deploy failed", "active", "error", "deleting"})
 """Ironic's states of a node that a tenant has not been released from."""
 DEPLOY_SECONDS = 3600.0
-CLEAN_SECONDS = 24 * 3600.0
 
 
 def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
     """The kinds of operation of this room."""
     follow = _Following(service)
-    removal = _Removal(service)
     gone = patient_step(
         "wait until Nova has let go", follow.gone, deadline=DEPLOY_SECONDS, next="steelyard server show {server_id}"
     )
@@ -47,33 +45,21 @@ def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
                 ),
             ],
         ),
-        OperationKind(
-            POWER,
-            exclusive=False,  # Nova decides between two requests
-            steps=[
-                patient_step(
-                    "wait for the power state", follow.powered, deadline=600, next="steelyard server show {server_id}"
-                ),
-            ],
-        ),
+        PowerSteps(service.clouds, service.power_networks).kind(),
         OperationKind(DELETE, steps=[gone]),
         OperationKind(
             RECLAIM,
             administrators=True,
             steps=[
                 gone,
-                patient_step("clean", follow.clean, deadline=CLEAN_SECONDS, next="steelyard node show {node}"),
+                patient_step(
+                    "clean", follow.clean, deadline=CLEAN_SECONDS, next="steelyard node release {node} --wait"
+                ),
             ],
         ),
-        OperationKind(
-            DELETE_NODE,
-            administrators=True,
-            steps=[
-                patient_step("withdraw", removal.withdraw, next="steelyard node show {node}"),
-                patient_step("delete", removal.delete, next="steelyard node show {node}"),
-                patient_step("record", removal.record),
-            ],
-        ),
+        *node_work.kinds(service.nodes),
+        *removal.kinds(service.nodes),
+        *renewal_work.kinds(service.clouds),
     )
 
 
@@ -82,6 +68,7 @@ class _Following:
 
     def __init__(self, service: LifecycleService):
         self._service = service
+        self._cleaning = Cleaning(service.clouds, service.store)
         self._in_error: dict[str, int] = {}
         """Deletions whose server is in error -> the attempt at which that was first seen."""
 
@@ -113,24 +100,6 @@ class _Following:
                 next=f"steelyard server delete {instance.id} --wait",
             )
         return Retry(POLL, deploying(instance, self._node(instance)))
-
-    def powered(self, ctx: StepContext) -> Outcome:
-        """Nova is at rest and shows the wanted status and the wanted power: all that a look at the server tells."""
-        action = Power(ctx.params["action"])
-        try:
-            instance = self._instance(ctx)
-        except NotFound:
-            return Failed("The server was deleted meanwhile.", code="server_gone", next="steelyard server list")
-        at_rest = instance.status == action.target and instance.task_state is None
-        if at_rest and instance.power_state == action.power:
-            return Done({"status": instance.status, "power": instance.power_state})
-        if instance.status == "ERROR":
-            return Failed(
-                f"The server is in error: {instance.fault or 'Nova gives no reason'}",
-                code="power_failed",
-                next=f"steelyard server show {instance.id}",
-            )
-        return Retry(POLL, powering(instance, action))
 
     def gone(self, ctx: StepContext) -> Outcome:
         """Nova has no such server any more, and Ironic holds no node for it."""
@@ -165,94 +134,16 @@ class _Following:
         node = next((node for node in own.nodes.all() if node.instance_id == server_id), None)
         if node is None or node.provision_state not in STILL_HELD:
             return Done()
+        if node.automated_clean is False:  # somebody told Ironic to pass over the cleaning; after a tenant it must not
+            own.nodes.update(node.id, {"/automated_clean": True})
         if node.provision_state not in ("deploying", "deleting"):
             own.provisioning.request(node.id, "deleted")
         return Retry(POLL, "taking it off the tenant network")
 
     def clean(self, ctx: StepContext) -> Outcome:
-        """The node is available again."""
+        """The node is available again, and it is written down that it was cleaned; or it is in quarantine."""
         try:
             node = self._service.clouds.own.nodes.get(ctx.params["node_id"])
         except NotFound:
             return Failed("The node was deleted meanwhile.", code="node_gone", next="steelyard node list")
-        if node.provision_state == "available":
-            return Done()
-        if node.instance_id not in (None, ctx.params["server_id"]):
-            return Done({"next_tenant": True})
-        if node.provision_state in ("clean failed", "error", "manageable", "enroll"):
-            candidate = node.notes.get("candidate_id")
-            return Failed(
-                f"Node {node.name or node.id} is {node.provision_state}: {node.last_error or 'no reason given'}",
-                code="clean_failed",
-                next=f"steelyard node onboard {candidate}" if candidate else f"steelyard node show {node.id}",
-            )
-        return Retry(POLL, cleaning(node))
-
-
-class _Removal:
-    """Steps that take a node out of the cloud."""
-
-    def __init__(self, service: LifecycleService):
-        self._service = service
-
-    def withdraw(self, ctx: StepContext) -> Outcome:
-        """Nobody can be given the node any more, and nobody has it."""
-        own = self._service.clouds.own
-        try:
-            node = own.nodes.get(ctx.params["node_id"])
-        except NotFound:
-            return Done()
-        check_deletable(node, leaving=ctx.operation_id)
-        if node.provision_state == "available":
-            node = self._note(node, ctx)
-            own.provisioning.request(node.id, "manage")
-        node = own.nodes.get(node.id)
-        if node.provision_state == "available":
-            return Retry(POLL, "Ironic takes it out of the offer")
-        if node.provision_state in ("inspect failed", "clean failed"):  # never offered; Ironic deletes none of these
-            if node.maintenance:
-                own.nodes.set_maintenance(node.id, None)
-            node = self._note(node, ctx)
-            own.provisioning.request(node.id, "manage")
-            return Retry(POLL, "Ironic takes it back to manageable")
-        check_deletable(node, leaving=ctx.operation_id)
-        self._note(node, ctx)
-        return Done()
-
-    def _note(self, node: Node, ctx: StepContext) -> Node:
-        """Before Ironic is asked and again when it has obeyed, so that a repeated step knows its own work."""
-        note = leaving_note(node, ctx.operation_id)
-        if node.notes.get("deleting") == note:
-            return node
-        return self._service.clouds.own.nodes.update(node.id, {"/extra/steelyard": {**node.notes, "deleting": note}})
-
-    def delete(self, ctx: StepContext) -> Outcome:
-        """Ironic has no such node; its ports went with it, and what they told of its cables is kept."""
-        service = self._service
-        own = service.clouds.own
-        try:
-            node = own.nodes.get(ctx.params["node_id"])
-        except NotFound:
-            return Done()
-        check_deletable(node)
-        # Its switch ports carry no VLAN once it is gone: who onboards it again must know which they are.
-        service.store.cables.learn(
-            {port.mac: port.link for port in own.node_ports.all() if port.node_id == node.id and port.link is not None}
-        )
-        own.nodes.delete(node.id)
-        return Done({"deleted": True})
-
-    def record(self, ctx: StepContext) -> Outcome:
-        """The node's timeline says who deleted it and why."""
-        service = self._service
-        for candidate in service.store.candidates.all():
-            if candidate.node_id == ctx.params["node_id"]:
-                service.forget_node(candidate)
-        subject = f"node:{ctx.params['node_id']}"
-        if not any(event.kind == "node.deleted" for event in service.store.events.of(subject, limit=10)):
-            service.store.events.append(
-                subject, "node.deleted", actor=ctx.actor.user_name, reason=ctx.reason,
-                detail=f"node {ctx.params['node']} was deleted", operation_id=ctx.operation_id,
-                request_id=ctx.request_id,
-            )  # fmt: skip
-        return Done()
+        return self._cleaning.follow(node, ctx, last_tenant=ctx.params["server_id"])

@@ -164,7 +164,7 @@ class TestDeleting:
         with pytest.raises(Refused) as caught:
             check_deletable(node("manageable", extra={}))
         assert caught.value.code == "node_not_clean"
-        assert caught.value.next == "openstack baremetal node provide bm-1"
+        assert caught.value.next == "steelyard node clean bm-1 --wait"
 
     def test_one_that_is_on_its_way_out_may_go_on(self) -> None:
         note = leaving_note(node("manageable"), "b")

@@ -31,7 +31,7 @@ class Site:
 
     def __init__(self, home: Path):
         self.world = FakeWorld()
-        clouds = FakeClouds(self.world)
+        clouds = self.clouds = FakeClouds(self.world)
         self.machine = self.world.add_hardware("https://10.0.0.1:443")
         identity = SystemIdentity(
             path="/redfish/v1/Systems/1", serial=self.machine.serial, vendor="Acme", asset_tag="bm-001", cpus=16,

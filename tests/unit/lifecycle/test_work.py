@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
-from steelyard.lifecycle.model import Phase, Power, unoffered_note
+from steelyard.lifecycle.model import Phase, Power, quarantine, unoffered_note
 from steelyard.lifecycle.service import LifecycleService, Server
 from steelyard.lifecycle.work import ASK_AGAIN, ERROR_LOOKS, kinds
 from steelyard.operations.journal import new_operation
@@ -164,7 +164,7 @@ class TestPower:
         service = bench.service()
         create(bench, service)
         (instance,) = bench.world.instances.values()
-        (powered,) = (step for kind in kinds(service) if kind.name == "servers.power" for step in kind.steps)
+        powered, _ = (step for kind in kinds(service) if kind.name == "servers.power" for step in kind.steps)
         context = StepContext(
             operation_id="op", kind="servers.power", step=powered.name, results={}, actor=bench.tenant, reason=None,
             params={"server_id": instance.id, "action": "off"}, attempt=1,
@@ -248,7 +248,9 @@ class TestDelete:
         assert operation.error is not None
         assert operation.error.code == "clean_failed"
         assert "erase failed" in operation.error.detail
-        assert operation.error.next == f"steelyard node show {node.id}"
+        assert operation.error.next == f"steelyard node release {node.name} --wait"
+        assert quarantine(bench.world.nodes[node.id]) == "its cleaning failed (clean failed): erase failed"
+        assert bench.world.nodes[node.id].maintenance
 
     def test_an_interrupted_deployment_may_be_in_error_for_a_while(self, bench: Bench) -> None:
         """Nova ends a build that it is to delete with an error first; only one that stays is the end."""

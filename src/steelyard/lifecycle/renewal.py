@@ -1,0 +1,106 @@
+"""Use cases on a tenant's server that is deployed: rebuild it, bring it into rescue and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from steelyard.clouds.ports import Clouds
+from steelyard.errors import Invalid
+from steelyard.lifecycle.model import Action, check
+from steelyard.lifecycle.protection import Protection
+from steelyard.lifecycle.servers import Server, cloud_of, find_image
+from steelyard.nouns import Actor
+from steelyard.operations.keys import REQUEST, Locks, Turns, digest, repeated
+from steelyard.operations.model import Operation, Operations
+
+REBUILD = "servers.rebuild"
+RESCUE = "servers.rescue"
+UNRESCUE = "servers.unrescue"
+SHORTEST, LONGEST = 8, 72
+"""Characters of a rescue password; what is longer is cut by the hashes that Ironic may use (bcrypt)."""
+
+Find = Callable[[Actor, str, str], Server]
+
+
+class Renewal:
+    """Rebuild and rescue, with the caller's token. Raises `NotFound`, and `Refused` in a phase that forbids it.
+
+    Returns the server and an operation that follows Nova to the end. The same `key` again asks Nova nothing.
+    """
+
+    def __init__(self, *, clouds: Clouds, operations: Operations, locks: Locks, find: Find):
+        self._clouds = clouds
+        self._operations = operations
+        self._find = find
+        self._turns = Turns(locks, scope="renewal")
+
+    def rebuild(
+        self, actor: Actor, token: str, reference: str, *, image: str | None = None, reason: str | None = None,
+        key: str | None = None, request_id: str | None = None,
+    ) -> tuple[Server, Operation]:  # fmt: skip
+        """Write an image anew: another one, by id or name, or the one that it has."""
+        server = self._find(actor, token, reference)
+        instance = server.instance
+        request = digest(actor, {"server_id": instance.id, "image": image, "reason": reason})
+        with self._turns.at(instance.id):
+            if known := repeated(self._operations, actor, REBUILD, key, request):
+                return server, known[0]
+            check(Action.REBUILD, server.node, instance)
+            cloud = cloud_of(self._clouds, actor, token, instance)
+            wanted = image or instance.image_id
+            if wanted is None:
+                raise Invalid(
+                    f"Server {instance.name} was not made from an image; name one.",
+                    code="no_image", next=f"steelyard server rebuild {instance.id} --image IMAGE",
+                )  # fmt: skip
+            found = find_image(cloud, wanted)
+            if server.node is not None:
+                Protection(self._clouds).lift(server.node)
+            cloud.compute.rebuild(instance.id, found.id)
+            params = {"image_id": found.id, "image": found.name, REQUEST: request}
+            return server, self._start(REBUILD, server, actor, params, reason, key, request_id)
+
+    def rescue(
+        self, actor: Actor, token: str, reference: str, *, password: str | None = None, reason: str | None = None,
+        key: str | None = None, request_id: str | None = None,
+    ) -> tuple[Server, Operation]:  # fmt: skip
+        """Boot the rescue system. `password` becomes root's there; it goes to Nova and is kept nowhere."""
+        if password is not None and not (SHORTEST <= len(password) <= LONGEST and password.isprintable()):
+            raise Invalid(
+                f"The password must have {SHORTEST} to {LONGEST} printable characters.", code="invalid_password"
+            )  # fmt: skip
+        server = self._find(actor, token, reference)
+        instance = server.instance
+        request = digest(actor, {"server_id": instance.id, "reason": reason})
+        with self._turns.at(instance.id):
+            if known := repeated(self._operations, actor, RESCUE, key, request):
+                return server, known[0]
+            check(Action.RESCUE, server.node, instance)
+            cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, password=password)
+            return server, self._start(RESCUE, server, actor, {REQUEST: request}, reason, key, request_id)
+
+    def unrescue(
+        self, actor: Actor, token: str, reference: str, *, reason: str | None = None, key: str | None = None,
+        request_id: str | None = None,
+    ) -> tuple[Server, Operation]:  # fmt: skip
+        """Boot from the disk again."""
+        server = self._find(actor, token, reference)
+        instance = server.instance
+        request = digest(actor, {"server_id": instance.id, "reason": reason})
+        with self._turns.at(instance.id):
+            if known := repeated(self._operations, actor, UNRESCUE, key, request):
+                return server, known[0]
+            check(Action.UNRESCUE, server.node, instance)
+            cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, leave=True)
+            return server, self._start(UNRESCUE, server, actor, {REQUEST: request}, reason, key, request_id)
+
+    def _start(
+        self, kind: str, server: Server, actor: Actor, params: Mapping[str, Any], reason: str | None, key: str | None,
+        request_id: str | None,
+    ) -> Operation:  # fmt: skip
+        instance = server.instance
+        return self._operations.start(
+            kind, {"server_id": instance.id, "name": instance.name, **params}, actor, reason=reason, key=key,
+            subject=f"server:{instance.id}", request_id=request_id,
+        )  # fmt: skip
