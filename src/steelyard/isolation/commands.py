@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from steelyard.client.options import Format, command_group, examples
+from steelyard.client.options import Format, Reason, command_group, examples
 from steelyard.client.output import Column, hint, say, show
 from steelyard.client.rest import connect
 
 app = command_group("Isolation: is every NIC on the network it must be on, and on no other?")
+
+
+class Policy(StrEnum):
+    """What an administrator may choose."""
+
+    QUARANTINE = "quarantine"
+    KEEP = "keep"
 
 
 def _view(name: str) -> Any:
@@ -39,6 +47,17 @@ COLUMNS: list[Column] = [
 ]
 
 
+policy_app = command_group("Policies: where the NICs of a project's servers go while they are off.")
+app.add_typer(policy_app, name="policy")
+
+POLICY_COLUMNS: list[Column] = [
+    ("Project", "project"),
+    ("While off", "power_off"),
+    ("Set by", lambda row: "default" if row["is_default"] else row["actor"] or "an administrator"),
+    ("Reason", "reason"),
+]
+
+
 @app.callback()
 def isolation() -> None:
     """Isolation: is every NIC on the network it must be on, and on no other?"""
@@ -62,6 +81,38 @@ def show_isolation(node: Annotated[str, typer.Argument(help="Id or name.")], for
         say(f"{found['node']} is {found['phase']}: {_summary(found)}")
     if not found["agrees"]:
         raise typer.Exit(1)
+
+
+@policy_app.command("list", epilog=examples("steelyard isolation policy list"))
+def list_policies(format: Format = "table") -> None:
+    """List where the NICs of each project's servers go while they are off. Tenants see their own project's.
+
+    quarantine: to the quarantine network, until the server is powered on again. keep: they stay, for wake-on-LAN.
+    """
+    show(connect().get("/v1/isolation/policies")["policies"], POLICY_COLUMNS, format)
+
+
+@policy_app.command(
+    "set",
+    epilog=examples(
+        "steelyard isolation policy set demo keep --reason 'wake-on-LAN'",
+        "steelyard isolation policy set demo quarantine",
+    ),
+)
+def set_policy(
+    project: Annotated[str, typer.Argument(help="Id or name.")],
+    policy: Annotated[Policy, typer.Argument(help="quarantine or keep.")],
+    reason: Reason = None,
+    format: Format = "table",
+) -> None:
+    """Set where the NICs of a project's servers go while they are off (administrators).
+
+    Servers that are off now follow within one run of the reconciler isolation.power.
+    """
+    client = connect()
+    body = {"power_off": policy.value, "reason": reason}
+    found = client.put(client.path("/v1/isolation/policies", project), body)["policy"]
+    show([found] if format == "table" else found, POLICY_COLUMNS, format)
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ _BY_PHASE: Final[Mapping[str, Role]] = {
     "deploying": Role.PROVISIONING,
     "active": Role.TENANT,
     "servicing": Role.PROVISIONING,
-    "rescue": Role.RESCUE,
+    "rescue": Role.RESCUE,  # on its way there; see `intended_role`
     "reclaiming": Role.CLEANING,
     "adopted": Role.TENANT,
     "quarantined": Role.IDLE,
@@ -53,13 +53,18 @@ _BY_PHASE: Final[Mapping[str, Role]] = {
 }
 
 
-def intended_role(phase: str, *, power_off: PowerOffPolicy = PowerOffPolicy.KEEP) -> Role:
+def intended_role(phase: str, *, power_off: PowerOffPolicy = PowerOffPolicy.QUARANTINE, state: str = "") -> Role:
     """The role that the phase (`lifecycle.model.Phase`) demands of every NIC.
 
-    A quarantined server is idle here: on no network at all, which is stricter than a quarantine network.
+    `state` is Ironic's provision state: a rescue ramdisk boots on the rescue network, and once it runs (`rescue`)
+    Ironic puts the tenant's networks back under it. A quarantined server that no tenant has is idle here: on no network
+    at all, which is stricter than a quarantine network; one that a tenant has leaves the tenant's networks as soon as
+    it is off.
     """
     if phase == "powered-off":
         return Role.QUARANTINE if power_off is PowerOffPolicy.QUARANTINE else Role.TENANT
+    if phase == "rescue" and state == "rescue":
+        return Role.TENANT
     return _BY_PHASE[phase]
 
 
@@ -127,10 +132,11 @@ def compare(
     instance_id: str | None,
     in_transition: bool,
     seen: Seen,
-    power_off: PowerOffPolicy = PowerOffPolicy.KEEP,
+    power_off: PowerOffPolicy = PowerOffPolicy.QUARANTINE,
+    state: str = "",
 ) -> list[NicIsolation]:
     """Each NIC of a server in its three views, in the order of their MACs."""
-    role = intended_role(phase, power_off=power_off)
+    role = intended_role(phase, power_off=power_off, state=state)
     return [
         _nic(nic, role=role, instance_id=instance_id, in_transition=in_transition, seen=seen)
         for nic in sorted(nics, key=lambda nic: nic.mac)
@@ -138,7 +144,7 @@ def compare(
 
 
 def _nic(nic: NodePort, *, role: Role, instance_id: str | None, in_transition: bool, seen: Seen) -> NicIsolation:
-    bound = [port for port in seen.attachments if _is_here(port, nic)]
+    bound = _attached(nic, role, seen)
     intended, nic_role = _intended(nic, role, instance_id, seen)
     controller = _controller(bound, seen)
     switch, unread = _switch(nic, seen)
@@ -150,6 +156,14 @@ def _nic(nic: NodePort, *, role: Role, instance_id: str | None, in_transition: b
     else:
         verdict = Verdict.AGREE
     return NicIsolation(nic.mac, nic.link, nic_role, intended, controller, switch, verdict, trouble)
+
+
+def _attached(nic: NodePort, role: Role, seen: Seen) -> list[NetworkPort]:
+    """The attachments of this NIC. A tenant's port that is on no NIC keeps the MAC of the one that it was on: that is
+    none, but where it should be bound it is what there is to tell."""
+    here = [port for port in seen.attachments if _is_here(port, nic)]
+    bound = [port for port in here if port.link is not None]
+    return bound if bound or role is not Role.TENANT else here
 
 
 def _is_here(port: NetworkPort, nic: NodePort) -> bool:
@@ -171,11 +185,16 @@ def _intended(nic: NodePort, role: Role, instance_id: str | None, seen: Seen) ->
     """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle."""
     if role is Role.IDLE:
         return View(None, None), Role.IDLE
-    if role is Role.TENANT:
-        for port in seen.attachments:
-            if instance_id is not None and port.device_id == instance_id and port.mac.lower() == nic.mac.lower():
-                return _view(port.network_id, seen), Role.TENANT
-        return View(None, None), Role.IDLE
+    if role in (Role.TENANT, Role.QUARANTINE):
+        mine = [
+            port
+            for port in seen.attachments
+            if instance_id is not None and port.device_id == instance_id and port.mac.lower() == nic.mac.lower()
+        ]
+        if not mine:
+            return View(None, None), Role.IDLE
+        if role is Role.TENANT:
+            return _view(mine[0].network_id, seen), Role.TENANT
     network_id = seen.role_networks.get(role)
     if network_id is None:
         return View(f"the {role} network, which is not known", None), role

@@ -1,18 +1,25 @@
-"""Use cases of isolation: the three views of a server's NICs, read at this moment."""
+"""Use cases of isolation: the three views of a server's NICs, read at this moment; and the policies of projects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
-from steelyard.errors import NotFound, SteelyardError
+from steelyard.errors import Forbidden, NotFound
 from steelyard.hardware.switches.port import SwitchReaders
-from steelyard.isolation.model import NicIsolation, Role, Seen, Unread, Verdict, compare
+from steelyard.isolation.flips import By, Flips
+from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdict, compare
+from steelyard.isolation.reading import named_roles, ports_at, read_switches, role_networks
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
-from steelyard.nouns import Instance, Network, Node, NodePort, SwitchPort
+from steelyard.naming import pick
+from steelyard.nouns import Actor, Instance, Node
 from steelyard.settings import Settings
+from steelyard.store import Store
+
+CONDUCTOR = "conductor"
+"""Who acts when Ironic asks at a gate: the request is its own, whoever asked Ironic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +37,41 @@ class NodeIsolation:
         return bool(self.nics) and all(nic.verdict is Verdict.AGREE for nic in self.nics)
 
 
+@dataclass(frozen=True, slots=True)
+class ShownPolicy:
+    """What holds for one project."""
+
+    project_id: str
+    project: str
+    power_off: PowerOffPolicy
+    is_default: bool
+    actor: str | None
+    """Who set it; None where nobody did. Administrators only, like the reason."""
+    reason: str | None
+
+
 class IsolationService:
     """Is every NIC where it must be, and only there?"""
 
-    def __init__(self, *, clouds: Clouds, switches: SwitchReaders, settings: Settings):
+    def __init__(
+        self,
+        *,
+        clouds: Clouds,
+        switches: SwitchReaders,
+        settings: Settings,
+        store: Store,
+        flips: Flips | None = None,
+        observer: Observer | None = None,
+    ):
         self._clouds = clouds
         self._switches = switches
-        self._roles = {
-            Role.PROVISIONING: settings.provisioning_network,
-            Role.CLEANING: settings.cleaning_network,
-            Role.INSPECTION: settings.inspection_network,
-            Role.RESCUE: settings.rescue_network,
-            Role.QUARANTINE: settings.quarantine_network,
-        }
+        self._roles = named_roles(settings)
+        self.settings = settings
+        self.store = store
+        self.flips = flips or Flips(clouds=clouds, store=store, switches=switches, settings=settings)
+        self.observer = observer or Observer(clouds)
+
+    # The views
 
     def show(self, reference: str) -> NodeIsolation:
         """One server's, by id or name of its node. A switch that cannot be read leaves its NICs unverified.
@@ -52,18 +81,18 @@ class IsolationService:
         own = self._clouds.own
         node = own.nodes.get(reference)
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="isolation") as readers:
-            ports = readers.submit(own.node_ports.all)
+            ports = readers.submit(own.node_ports.all, node_id=node.id)
             networks = readers.submit(own.networks.all)
             attachments = readers.submit(own.attachments.all)
             instance = readers.submit(self._instance, node)
-            nics = [port for port in ports.result() if port.node_id == node.id]
-            switch_ports = self._read({nic.link.switch_id.lower() for nic in nics if nic.link is not None})
+            nics = ports.result()
+            read = read_switches(self._switches, {nic.link.switch_id.lower() for nic in nics if nic.link is not None})
             known = networks.result()
             seen = Seen(
                 networks={network.id: network for network in known},
-                role_networks=self._role_networks(known),
+                role_networks=role_networks(known, self._roles),
                 attachments=attachments.result(),
-                switch_ports=_with_reasons(switch_ports, nics),
+                switch_ports=ports_at(read, nics),
             )
             on_it = instance.result()
         before = phase(node, on_it)
@@ -78,8 +107,10 @@ class IsolationService:
                     nics,
                     phase=now.value,
                     instance_id=node.instance_id,
-                    in_transition=now in IN_TRANSITION or now is not before,
+                    in_transition=now in IN_TRANSITION or now is not before or node.target_power_state is not None,
                     seen=seen,
+                    power_off=self.store.policies.power_off(on_it.project_id if on_it else None),
+                    state=node.provision_state,
                 )
             ),
         )
@@ -92,50 +123,59 @@ class IsolationService:
         except NotFound:
             return None
 
-    def _role_networks(self, networks: Sequence[Network]) -> dict[Role, str]:
-        """The operator's networks, which the settings give by id or name.
+    # The gates, for conductors
 
-        A tenant can give a network the same name with the stock client. Then none of them is taken, so that every
-        NIC of that role shows as differing, until the settings give the id.
-        """
-        found: dict[Role, str] = {}
-        for role, named in self._roles.items():
-            exact = [network.id for network in networks if network.id == named]
-            by_name = exact or [network.id for network in networks if network.name == named]
-            if len(by_name) == 1:
-                found[role] = by_name[0]
-        return found
+    def power_gate(self, reference: str, *, request_id: str | None = None) -> None:
+        """May the node get power? Its NICs are back on its tenant's networks when this returns; raises otherwise."""
+        self.flips.gate(reference, By(CONDUCTOR, "the server gets power", request_id=request_id))
 
-    def _read(self, switch_ids: Iterable[str]) -> dict[str, list[SwitchPort] | Unread]:
-        """Every switch once, side by side; for one that cannot be read, why."""
+    def network_gate(self, reference: str) -> None:
+        """The conductor changes the node's networks: nothing of ours does from here on."""
+        self.flips.hands_off(reference)
 
-        def read(switch_id: str) -> list[SwitchPort] | Unread:
-            try:
-                return self._switches.ports(switch_id)
-            except SteelyardError as error:
-                return error.detail
+    # Policies
 
-        wanted = sorted(switch_ids)
-        if not wanted:
-            return {}
-        with ThreadPoolExecutor(max_workers=min(8, len(wanted)), thread_name_prefix="switches") as readers:
-            return dict(zip(wanted, readers.map(read, wanted), strict=True))
+    def policies(self, actor: Actor) -> list[ShownPolicy]:
+        """Of every project, for administrators; of the caller's own, for tenants."""
+        names = self._clouds.identity.project_names()
+        if not actor.is_admin:
+            if actor.project_id is None:
+                raise Forbidden("This token belongs to no project.", next="steelyard isolation policy list")
+            own = actor.project_id
+            return [self._policy(own, actor.project_name or own, whole=False)]
+        return [self._policy(project_id, name, whole=True) for project_id, name in sorted(names.items(), key=_by_name)]
+
+    def set_policy(
+        self, actor: Actor, project: str, power_off: PowerOffPolicy, *, reason: str | None = None,
+        request_id: str | None = None,
+    ) -> ShownPolicy:  # fmt: skip
+        """Where the NICs of the project's servers go while they are off; for servers that are off now, within one run
+        of the reconciler `isolation.power`. By id or name of the project."""
+        names = self._clouds.identity.project_names()
+        project_id, name = pick(
+            "project", project, list(names.items()), id=lambda item: item[0], name=lambda item: item[1],
+            next="steelyard isolation policy list",
+        )  # fmt: skip
+        with self.store.unit_of_work():
+            if self.store.policies.set(project_id, power_off, actor=actor.user_name, reason=reason):
+                self.store.events.append(
+                    f"project:{project_id}", "isolation.policy_set", actor=actor.user_name, reason=reason,
+                    detail=f"NICs of project {name} while its servers are off: {power_off.value}",
+                    request_id=request_id, data={"power_off": power_off.value},
+                )  # fmt: skip
+        return self._policy(project_id, name, whole=True)
+
+    def _policy(self, project_id: str, name: str, *, whole: bool) -> ShownPolicy:
+        found = self.store.policies.get(project_id)
+        return ShownPolicy(
+            project_id=project_id,
+            project=name,
+            power_off=self.store.policies.power_off(project_id),
+            is_default=found is None,
+            actor=found.actor if found and whole else None,
+            reason=found.reason if found and whole else None,
+        )
 
 
-def _with_reasons(
-    switches: dict[str, list[SwitchPort] | Unread], nics: Iterable[NodePort]
-) -> dict[tuple[str, str], SwitchPort | Unread]:
-    """By place; a NIC's place on a switch that could not be read, or does not know the port, gets the reason."""
-    places: dict[tuple[str, str], SwitchPort | Unread] = {}
-    for nic in nics:
-        if nic.link is None:
-            continue
-        switch_id, port_id = nic.link.switch_id.lower(), nic.link.port_id
-        read = switches[switch_id]
-        if isinstance(read, str):
-            places[switch_id, port_id] = read
-            continue
-        mine = [port for port in read if port.port_id == port_id]
-        name = nic.link.switch_name or switch_id
-        places[switch_id, port_id] = mine[0] if mine else f"switch {name} reports no port {port_id}"
-    return places
+def _by_name(project: tuple[str, str]) -> tuple[str, str]:
+    return project[1], project[0]

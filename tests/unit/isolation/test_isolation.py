@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from steelyard.clouds.fake import FakeClouds, FakeWorld
 from steelyard.errors import NotFound
-from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.model import PowerOffPolicy, Role, Verdict, intended_role
 from steelyard.isolation.service import IsolationService
 from steelyard.lifecycle.model import Phase
-from steelyard.nouns import FlavorSpec, ImageSpec, Node, NodePort, ServerSpec, SwitchLink
-from steelyard.settings import Settings
+from steelyard.nouns import SwitchLink
+
+if TYPE_CHECKING:
+    from .conftest import Bench
 
 
 def test_every_phase_has_a_role() -> None:
     assert {phase: intended_role(phase.value) for phase in Phase}[Phase.AVAILABLE] is Role.IDLE
-    assert intended_role("powered-off") is Role.TENANT
-    assert intended_role("powered-off", power_off=PowerOffPolicy.QUARANTINE) is Role.QUARANTINE
+    assert intended_role("powered-off") is Role.QUARANTINE
+    assert intended_role("powered-off", power_off=PowerOffPolicy.KEEP) is Role.TENANT
+
+
+def test_a_rescue_ramdisk_that_runs_is_on_the_tenants_network() -> None:
+    assert intended_role("rescue", state="rescue wait") is Role.RESCUE
+    assert intended_role("rescue", state="rescue") is Role.TENANT
 
 
 def test_ramdisk_and_tenant_roles_never_mix() -> None:
     with_tenant = {phase for phase in Phase if intended_role(phase.value) is Role.TENANT}
-    assert with_tenant == {Phase.ACTIVE, Phase.POWERED_OFF, Phase.ADOPTED}
-
-
-class Bench:
-    """A world with one node that is deployed on the network blue, and readers for its switches."""
-
-    def __init__(self, home: Path):
-        self.world = FakeWorld()
-        self.clouds = FakeClouds(self.world)
-        self.reader = FakeSwitchReader(source=self.world.switch_ports)
-        self.node = self.world.add_node("bm-1")
-        links = [port.link for port in self.world.node_ports.values()]
-        self.readers = SwitchReaders({link.switch_id: self.reader for link in links if link})
-        self.service = IsolationService(clouds=self.clouds, switches=self.readers, settings=Settings(home=home))
-
-    def deploy(self) -> Node:
-        network = self.world.add_network("blue", project="demo", cidr="10.1.0.0/24")
-        cloud = self.clouds.on_behalf_of(self.world.token(project="demo"))
-        image = cloud.images.create(
-            ImageSpec("i", "raw", "sha256:" + hashlib.sha256(b"x").hexdigest(), 1), io.BytesIO(b"x")
-        )
-        flavor = self.clouds.own.flavors.create(FlavorSpec("f", "CUSTOM_BM_SMALL"))
-        cloud.compute.create(ServerSpec("web", flavor.id, image.id, (network.id,)))
-        return self.node
-
-    def nic(self) -> NodePort:
-        """The one on the tenant's network."""
-        vlans = {port.port_id: port.untagged_vlan for port in self.world.switch_ports()}
-        assert vlans
-        return next(p for p in self.world.node_ports.values() if p.link and self._vlan(p.link) is not None)
-
-    def _vlan(self, link: SwitchLink) -> int | None:
-        return next(
-            p.untagged_vlan
-            for p in self.world.switch_ports()
-            if (p.switch_id, p.port_id) == (link.switch_id, link.port_id)
-        )
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+    assert with_tenant == {Phase.ACTIVE, Phase.ADOPTED}
+    kept = {phase for phase in Phase if intended_role(phase.value, power_off=PowerOffPolicy.KEEP) is Role.TENANT}
+    assert kept == with_tenant | {Phase.POWERED_OFF}
 
 
 def test_available_is_idle_everywhere(bench: Bench) -> None:
@@ -104,7 +68,7 @@ def test_every_moment_of_a_deployment_agrees_or_says_that_it_changes(bench: Benc
 def test_a_switch_changed_by_hand_is_found(bench: Bench) -> None:
     bench.deploy()
     bench.world.settle()
-    nic = bench.nic()
+    nic = bench.nic
     assert nic.link is not None
     bench.world.tamper_switch(nic.link, 999)
     found = bench.service.show("bm-1")
@@ -146,23 +110,21 @@ def test_a_switch_that_cannot_be_read_is_unverified_and_never_agreement(bench: B
     assert all("no answer" in (nic.why or "") for nic in found.nics)
 
 
-def test_a_switch_without_reader_is_unverified(tmp_path: Path, bench: Bench) -> None:
-    service = IsolationService(clouds=bench.clouds, switches=SwitchReaders(), settings=Settings(home=tmp_path))
+def test_a_switch_without_reader_is_unverified(bench: Bench) -> None:
+    service = IsolationService(
+        clouds=bench.clouds, switches=SwitchReaders(), settings=bench.settings, store=bench.store
+    )  # fmt: skip
     assert {nic.verdict for nic in service.show("bm-1").nics} == {Verdict.UNVERIFIED}
 
 
-def test_a_nic_without_known_cable_is_unverified(tmp_path: Path) -> None:
-    world = FakeWorld()
-    world.add_node("bare", lldp=False)
-    service = IsolationService(
-        clouds=FakeClouds(world), switches=SwitchReaders(), settings=Settings(home=tmp_path)
-    )  # fmt: skip
-    assert {nic.why for nic in service.show("bare").nics} == {"the NIC's switch port is not known"}
+def test_a_nic_without_known_cable_is_unverified(bench: Bench) -> None:
+    bench.world.add_node("bare", lldp=False)
+    assert {nic.why for nic in bench.service.show("bare").nics} == {"the NIC's switch port is not known"}
 
 
 def test_two_networks_of_the_cleaning_networks_name_agree_with_nothing(bench: Bench) -> None:
     bench.world.add_network("cleaning", project="demo")
-    bench.world.set_state(bench.node.id, "clean wait")
+    bench.world.set_state(bench.node_id, "clean wait")
     found = bench.service.show("bm-1")
     assert not found.agrees
     assert all("not known" in (nic.intended.network or "") for nic in found.nics)
@@ -176,7 +138,7 @@ def test_unknown_node(bench: Bench) -> None:
 def test_bound_to_the_same_port_name_of_another_switch_is_found(bench: Bench) -> None:
     bench.deploy()
     bench.world.settle()
-    nic = bench.nic()
+    nic = bench.nic
     assert nic.link is not None
     for port_id, port in bench.world.fabric.ports.items():
         if port.mac == nic.mac and port.link is not None:

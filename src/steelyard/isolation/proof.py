@@ -1,0 +1,130 @@
+"""Proof that a flip is done: the controller and the switch itself both carry exactly what is wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from steelyard.clouds.ports import Clouds
+from steelyard.errors import NotFound, Refused, SteelyardError
+from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.parking import same_place
+from steelyard.isolation.reading import read_switches
+from steelyard.nouns import Network, Node, SwitchLink, SwitchPort
+
+PROVEN_WITHIN: Final = 25.0
+"""Seconds until controller and switch must both say what is wanted."""
+WRITE_AGAIN_AFTER: Final = 5.0
+"""Seconds after which the controller is made to write once more to a switch that does not carry what it should."""
+LOOK_EVERY: Final = 0.3
+"""Seconds between two looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One NIC as it must be: on this port of the controller's and no other, on this network."""
+
+    link: SwitchLink
+    port_id: str
+    mac: str
+    network: Network
+
+
+class Proof:
+    """Reads the controller and the switches back, and binds and unbinds ports."""
+
+    def __init__(
+        self,
+        *,
+        clouds: Clouds,
+        switches: SwitchReaders,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clouds = clouds
+        self._switches = switches
+        self._clock = clock
+        self._sleep = sleep
+
+    def bind(self, node: Node, wanted: Wanted) -> None:
+        self._clouds.own.attachments.bind(wanted.port_id, node_id=node.id, mac=wanted.mac, link=wanted.link)
+
+    def unbind(self, port_id: str) -> None:
+        try:
+            self._clouds.own.attachments.unbind(port_id)
+        except NotFound:
+            return  # deleted meanwhile: it is on no NIC
+
+    def prove(self, node: Node, wanted: Sequence[Wanted]) -> list[str]:
+        """Wait until controller and switch carry exactly what is wanted; returns why switches could not be read.
+
+        Only a switch that no reader is configured for may stay unread. Raises `Refused` (`flip_failed`).
+        """
+        began = self._clock()
+        written_again = False
+        while True:
+            wrong, unread, to_write = self._compare(node, wanted)
+            if not wrong:
+                return unread
+            waited = self._clock() - began
+            if waited >= PROVEN_WITHIN:
+                raise Refused(
+                    f"{wrong[0]} (after {waited:.0f} s)",
+                    code="flip_failed",
+                    next=f"steelyard isolation show {node.name or node.id}",
+                )
+            if not written_again and waited >= WRITE_AGAIN_AFTER:
+                written_again = True
+                for each in to_write:
+                    self.unbind(each.port_id)
+                    self.bind(node, each)
+            self._sleep(LOOK_EVERY)
+
+    def _compare(self, node: Node, wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[Wanted]]:
+        """What is wrong, which switches could not be read and why, and what may be cured by writing it again."""
+        wrong: list[str] = []
+        unread: set[str] = set()
+        to_write: list[Wanted] = []
+        read = read_switches(self._switches, {each.link.switch_id.lower() for each in wanted})
+        for each in wanted:
+            at_controller = self._at_controller(node, each)
+            at_switch: str | None = None
+            found = read[each.link.switch_id.lower()]
+            if isinstance(found, NotFound) and found.code == "switch_unknown":
+                unread.add(found.detail)
+            elif isinstance(found, SteelyardError):
+                at_switch = found.detail
+            else:
+                at_switch = _at_switch(found, each)
+            if at_controller or at_switch:
+                wrong += [said for said in (at_controller, at_switch) if said]
+                to_write.append(each)
+        return wrong, sorted(unread), to_write
+
+    def _at_controller(self, node: Node, wanted: Wanted) -> str | None:
+        """What is wrong in the controller."""
+        try:
+            port = self._clouds.own.attachments.get(wanted.port_id)
+        except NotFound:
+            return f"the port of NIC {wanted.mac} was deleted meanwhile"
+        if port.host_id == node.id and port.status == "ACTIVE" and same_place(port.link, wanted.link):
+            return None
+        status = port.status or "unknown"
+        return f"the controller has not bound NIC {wanted.mac} to {wanted.network.name}: status {status}"
+
+
+def _at_switch(ports: Sequence[SwitchPort], wanted: Wanted) -> str | None:
+    """What is wrong on the switch."""
+    link, vlan = wanted.link, wanted.network.segmentation_id
+    where = f"{link.switch_name or link.switch_id} {link.port_id}"
+    carried = next((port for port in ports if port.port_id == link.port_id), None)
+    if carried is None:
+        return f"the switch reports no port {where}"
+    if carried.untagged_vlan == vlan and not carried.tagged_vlans:
+        return None
+    untagged = () if carried.untagged_vlan is None else (carried.untagged_vlan,)
+    vlans = ", ".join(map(str, sorted({*untagged, *carried.tagged_vlans})))
+    has = f"VLAN {vlans}" if vlans else "no VLAN"
+    return f"the switch carries {has} on {where}, wanted VLAN {vlan} ({wanted.network.name})"

@@ -1,0 +1,93 @@
+"""Asking Steelyard: a token of the conductor's own, one request, and every doubt is a refusal.
+
+Section `[steelyard]` of ironic.conf, all options have defaults:
+
+* `endpoint_override`  Steelyard's address; else the catalogue's service type `baremetal-management`
+* `power_gate_timeout` seconds that Steelyard may take to move a server's NICs (default 120)
+* `auth_type` and so on, as in every section of Ironic's; without them the conductor logs in as `[service_catalog]` says
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from ironic.common import exception, keystone
+from ironic.common.i18n import _
+from ironic.conf import CONF
+from ironic.conf import auth as auth_options
+from keystoneauth1 import exceptions as ksa_exceptions
+from oslo_config import cfg
+from oslo_log import log
+
+LOG = log.getLogger(__name__)
+
+SECTION = "steelyard"
+LONGEST_REASON = 1000
+"""Characters of Steelyard's own words that go into the node's last error."""
+
+CONF.register_opts(
+    [
+        cfg.IntOpt(
+            "power_gate_timeout",
+            default=120,
+            min=1,
+            help="Seconds that Steelyard may take to bring a server's NICs back to its tenant's networks.",
+        )
+    ],
+    group=SECTION,
+)
+auth_options.register_auth_opts(CONF, SECTION, service_type="baremetal-management")
+
+
+class SteelyardRefused(exception.IronicException):  # type: ignore[misc]
+    """Steelyard does not let it happen, or nobody could ask it."""
+
+    _msg_fmt = _("Steelyard does not let node %(node)s %(what)s: %(reason)s")
+
+
+def ask(node_uuid: str, gate: str, what: str) -> None:
+    """Ask for leave; returns when it is given. Raises SteelyardRefused in every other case.
+
+    `gate` is the last part of the path; `what` is what the conductor wants to do, in words: "get power".
+    """
+    try:
+        adapter = _adapter()
+        base = (adapter.get_endpoint() or "").rstrip("/").removesuffix("/v1")
+        if not base:
+            raise SteelyardRefused(node=node_uuid, what=what, reason=_("the catalogue has no address of Steelyard"))
+        answer = adapter.post(
+            f"{base}/v1/nodes/{quote(node_uuid, safe='')}/{gate}",
+            json={},
+            raise_exc=False,
+            redirect=False,
+            timeout=CONF.steelyard.power_gate_timeout,
+            connect_retries=1,
+        )
+    except (ksa_exceptions.ClientException, exception.IronicException) as error:
+        if isinstance(error, SteelyardRefused):
+            raise
+        # Of its text only the type is passed on: nobody knows what a client library puts into it.
+        LOG.error("Steelyard cannot be asked about node %s: %s", node_uuid, error)
+        reason = _("Steelyard cannot be reached (%s)") % type(error).__name__
+        raise SteelyardRefused(node=node_uuid, what=what, reason=reason) from None
+    if 200 <= answer.status_code < 300:
+        return
+    raise SteelyardRefused(node=node_uuid, what=what, reason=_reason(answer))
+
+
+def _adapter() -> Any:
+    section = SECTION if CONF.steelyard.auth_type else "service_catalog"
+    session = keystone.get_session(section)
+    return keystone.get_adapter(SECTION, session=session, auth=keystone.get_auth(section))
+
+
+def _reason(answer: Any) -> str:
+    """Why Steelyard refuses (RFC 9457), with the next command it advises."""
+    try:
+        document = answer.json()
+        detail, advice = document["detail"], document.get("next")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"HTTP {answer.status_code}"
+    said = f"{detail} Next: {advice}" if advice else str(detail)
+    return said[:LONGEST_REASON]

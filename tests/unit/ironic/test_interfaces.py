@@ -1,0 +1,184 @@
+"""Steelyard's interfaces inside Ironic, with Ironic's own classes, in the OpenStack environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OPENSTACK = Path(os.environ.get("STEELYARD_OPENSTACK_ENV", Path(__file__).parents[3] / ".venvs" / "openstack"))
+PYTHON = OPENSTACK / "bin" / "python"
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(),
+    reason=f"the interfaces run inside Ironic, and the OpenStack environment is not installed in {OPENSTACK}",
+)
+
+Scene = Callable[..., dict[str, Any]]
+PARKED = {"steelyard_parked": {"nics": []}}
+NODE = "11111111-2222-4333-8444-555555555555"
+STEPS = [
+    {"interface": "deploy", "step": "erase_devices", "priority": 10, "argsinfo": None},
+    {"interface": "power", "step": "record_cleaning", "priority": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the process complains of: a file, since a pipe that nobody reads stops it when it is full."""
+    return tmp_path_factory.mktemp("ironic") / "errors"
+
+
+@pytest.fixture(scope="module")
+def process(errors: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with errors.open("w") as complaints, subprocess.Popen(
+        [str(PYTHON), "-W", "ignore", str(Path(__file__).with_name("interfaces_script.py"))],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        process.terminate()
+
+
+@pytest.fixture
+def play(process: subprocess.Popen[str], errors: Path) -> Scene:
+    def one(do: str, **scene: Any) -> dict[str, Any]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(json.dumps({"do": do, **scene}), file=process.stdin, flush=True)
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(errors.read_text()[-3000:])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    return one
+
+
+def test_ironic_loads_them_and_its_hardware_types_take_them(play: Scene) -> None:
+    found = play("about")
+    assert found["networks"] == ["neutron", "noop", "steelyard"]
+    assert found["powers"] == ["redfish", "steelyard-redfish"]
+    assert found["supports"] is True
+    assert found["ipmi"] == ["SteelyardIPMIPower", "IPMIPower"]
+    [step] = found["steps"]
+    assert (step["step"], step["priority"], step["requires_ramdisk"]) == ("record_cleaning", 1, False)
+    assert not {"available", "manageable", "cleaning", "clean wait", "deleting"} & set(found["states"])
+
+
+class TestPower:
+    @pytest.mark.parametrize("to", ["power on", "soft rebooting"])
+    def test_a_parked_server_asks_before_the_bmc_is_told(self, play: Scene, to: str) -> None:
+        done = play("power", to=to, extra=PARKED)
+        asked = ["asked", f"http://steelyard.test:8990/v1/nodes/{NODE}/power-gate"]
+        assert done["calls"] == [asked, ["bmc", to]]
+        assert done["error"] is None
+
+    def test_reboot_asks_too(self, play: Scene) -> None:
+        assert [call[0] for call in play("reboot", extra=PARKED)["calls"]] == ["asked", "bmc"]
+
+    @pytest.mark.parametrize(
+        "scene",
+        [
+            {"to": "power on"},
+            {"to": "power off", "extra": PARKED},
+            {"to": "power on", "extra": PARKED, "state": "cleaning"},
+            {"to": "power on", "extra": {"steelyard": {"candidate_id": "x"}}},
+        ],
+        ids=["not parked", "off", "Ironic's own work", "other notes"],
+    )
+    def test_nobody_is_asked_where_there_is_nothing_to_ask(self, play: Scene, scene: dict[str, Any]) -> None:
+        assert play("power", **scene)["calls"] == [["bmc", scene["to"]]]
+
+    def test_a_refusal_is_told_in_steelyards_words(self, play: Scene) -> None:
+        body = json.dumps({"detail": "The switch does not obey.", "next": "steelyard isolation show bm-1"})
+        done = play("power", to="power on", extra=PARKED, status=409, body=body)
+        assert [call[0] for call in done["calls"]] == ["asked"]
+        kind, text = done["error"]
+        assert kind == "SteelyardRefused"
+        assert text.endswith("get power: The switch does not obey. Next: steelyard isolation show bm-1")
+
+    @pytest.mark.parametrize(
+        ("scene", "said"),
+        [
+            ({"steelyard": "away"}, "cannot be reached (ConnectFailure)"),
+            ({"endpoint": ""}, "no address of Steelyard"),
+            ({"status": 500, "body": "<html>"}, "HTTP 500"),
+            ({"status": 302, "body": "{}"}, "HTTP 302"),
+            ({"status": 401, "body": "[]"}, "HTTP 401"),
+        ],
+    )
+    def test_every_doubt_is_a_refusal(self, play: Scene, scene: dict[str, Any], said: str) -> None:
+        done = play("power", to="power on", extra=PARKED, **scene)
+        assert "bmc" not in [call[0] for call in done["calls"]]
+        assert said in done["error"][1]
+        assert "secret" not in done["error"][1]
+
+    @pytest.mark.parametrize(("state", "used"), [("active", True), ("deploying", True), ("cleaning", False)])
+    def test_a_use_by_a_tenant_is_noted_beside_the_other_notes(self, play: Scene, state: str, used: bool) -> None:
+        internal = {"steelyard": {"cleaned": {"at": "then"}}}
+        notes = play("power", to="power off", state=state, internal=internal)["internal"]["steelyard"]
+        assert ("used" in notes) is used
+        assert notes["cleaned"] == {"at": "then"}
+
+
+class TestRecord:
+    def test_an_automated_clean_that_ran_to_its_end(self, play: Scene) -> None:
+        internal = {"clean_steps": STEPS, "clean_step_index": 1, "steelyard": {"used": "then"}}
+        done = play("record", state="cleaning", target="available", internal=internal)
+        notes = done["internal"]["steelyard"]
+        assert done["error"] is None
+        assert done["saved"] == 1
+        assert notes["used"] == "then"
+        assert notes["cleaned"]["at"].endswith("+00:00")
+        assert notes["cleaned"]["steps"] == [
+            {"interface": "deploy", "step": "erase_devices", "priority": 10},
+            {"interface": "power", "step": "record_cleaning", "priority": 1},
+        ]
+
+    @pytest.mark.parametrize(
+        ("target", "index", "steps"),
+        [("manageable", 1, STEPS), ("available", 0, STEPS[::-1]), ("available", None, []), (None, 1, STEPS)],
+        ids=["manual", "not the last", "no steps", "no target"],
+    )
+    def test_anything_else_proves_nothing(self, play: Scene, target: str | None, index: int | None, steps: Any) -> None:
+        internal = {"clean_steps": steps, "clean_step_index": index}
+        done = play("record", state="cleaning", target=target, internal=internal)
+        assert done["error"] is None
+        assert "steelyard" not in done["internal"]
+
+
+class TestNetwork:
+    @pytest.mark.parametrize(
+        ("do", "stock"),
+        [("add", "add"), ("configure_tenant_networks", "configure"), ("unconfigure_tenant_networks", "unconfigure")],
+    )
+    def test_the_quarantine_ports_go_first(self, play: Scene, do: str, stock: str) -> None:
+        done = play(do, extra=PARKED, ports=["q1", "q2"])
+        assert done["error"] is None
+        assert done["calls"] == [
+            ["asked", f"http://steelyard.test:8990/v1/nodes/{NODE}/network-gate"],
+            ["ports", {"device_id": NODE, "name": "steelyard-quarantine"}],
+            ["delete", "q1"],
+            ["delete", "q2"],
+            ["stock", stock],
+        ]
+
+    def test_they_go_also_when_steelyard_is_away(self, play: Scene) -> None:
+        done = play("unconfigure_tenant_networks", extra=PARKED, ports=["q1"], steelyard="away")
+        assert [call[0] for call in done["calls"]] == ["asked", "ports", "delete", "stock"]
+
+    def test_nobody_is_asked_where_nothing_is_parked(self, play: Scene) -> None:
+        assert play("unconfigure_tenant_networks")["calls"] == [["stock", "unconfigure"]]
+
+    @pytest.mark.parametrize("do", ["add", "configure_tenant_networks"])
+    def test_a_port_that_is_not_bound_fails_the_step_as_with_ironics_own_interface(self, play: Scene, do: str) -> None:
+        done = play(do, port_status="DOWN")
+        assert done["error"][0] == "NetworkError"
+        allowed = play(do, port_status="DOWN", driver_info={"fail_on_binding_failure": False})
+        assert allowed["error"] is None
