@@ -1,12 +1,25 @@
-"""One view of a server, joined from what Ironic, Nova, Glance and Keystone say. Pure."""
+"""One view of a server, joined from what Ironic, Nova, Glance, Keystone and discovery say. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from steelyard.nouns import Instance, Node, NodePort
+from steelyard.discovery.model import Candidate, KnownNodes, settled
+from steelyard.inventory.notes import (
+    LOCATION,
+    MAX_PARTS,
+    TAGS,
+    DiskRecord,
+    Inspected,
+    Location,
+    location_of,
+    tags_of,
+    text,
+    whole,
+)
+from steelyard.nouns import Instance, NetworkPort, Node, NodePort
 
 
 class Group(StrEnum):
@@ -17,7 +30,14 @@ class Group(StrEnum):
     AVAILABLE = "available"
     """Free, clean, and not held back."""
     OTHER = "other"
-    """Everything else: on its way, in quarantine, held back, retired."""
+    """Everything else: on its way, in quarantine, held back, retired, or not a node yet."""
+
+
+class Kind(StrEnum):
+    """What a record is at the moment. A candidate that becomes a node stays one record."""
+
+    NODE = "node"
+    CANDIDATE = "candidate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +65,32 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class Firmware:
+    """Versions, as the BMC and the inspection said."""
+
+    bmc: str | None = None
+    bios: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """One server in the inventory."""
 
+    kind: Kind
     id: str
+    """The node's, or the candidate's."""
     name: str
-    """Ironic's name, else the id."""
+    """Ironic's name, else the id; what people call a candidate."""
     phase: str
     group: Group
-    provision_state: str
+    provision_state: str | None
+    """None for a candidate."""
     power: str | None
     resource_class: str | None
     traits: tuple[str, ...]
+    health: str | None
+    """ok, warning, critical; None where nobody says."""
+    fault: str | None
     maintenance: bool
     maintenance_reason: str | None
     last_error: str | None
@@ -69,141 +103,208 @@ class NodeRecord:
     image: str | None
     serial: str | None
     hardware: Hardware
+    firmware: Firmware
+    location: Location
+    tags: tuple[str, ...]
     nics: tuple[NicRecord, ...]
+    disks: tuple[DiskRecord, ...]
     bmc_address: str | None
     candidate_id: str | None
     retired: bool
     since: str | None
-    """When Ironic's state was reached, RFC 3339."""
+    """When Ironic's state was reached, or the candidate first seen; RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the cloud's bulk lists said at one moment."""
+    """What the cloud's bulk lists said at one moment, and the candidates."""
 
     nodes: tuple[Node, ...]
     instances: tuple[Instance, ...] = ()
     ports: tuple[NodePort, ...] = ()
     projects: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[NetworkPort, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    inspections: Mapping[str, Inspected] = field(default_factory=dict)
+    """By node."""
 
 
-def join(
-    observed: Observed,
-    *,
-    phase: Callable[[Node, Instance | None], str],
-    deployed: Iterable[str],
-    offered: Callable[[Node], bool],
-) -> list[NodeRecord]:
-    """Every node's record. `phase`, `deployed` (phases with a tenant) and `offered` are the life cycle's rules."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The life cycle's rules that the join goes by."""
+
+    phase: Callable[[Node, Instance | None], str]
+    deployed: frozenset[str]
+    """Phases with a tenant."""
+    offered: Callable[[Node], bool]
+
+
+def join(observed: Observed, rules: Rules) -> list[NodeRecord]:
+    """A record for every node, and for every candidate that is not one."""
     by_id = {instance.id: instance for instance in observed.instances}
     by_node = {instance.node_id: instance for instance in observed.instances if instance.node_id}
     ports: dict[str, list[NodePort]] = {}
     for port in observed.ports:
         ports.setdefault(port.node_id, []).append(port)
-    with_tenant = frozenset(deployed)
+    wired: dict[str, list[str]] = {}
+    for attachment in observed.attachments:
+        if attachment.device_id:
+            wired.setdefault(attachment.device_id, []).extend(fixed.address for fixed in attachment.addresses)
+    known = KnownNodes(observed.nodes)
+    by_candidate: dict[str, Candidate] = {}
+    alone = []
+    for each in observed.candidates:
+        candidate = settled(each, known)
+        if candidate.node_id in known.by_id and candidate.node_id not in by_candidate:
+            by_candidate[candidate.node_id or ""] = candidate
+        elif candidate.node_id not in known.by_id:
+            alone.append(candidate)
     records = []
     for node in observed.nodes:
         instance = by_id.get(node.instance_id or "") or (by_node.get(node.id) if node.instance_id is None else None)
-        found = phase(node, instance)
-        group = Group.DEPLOYED if found in with_tenant else Group.AVAILABLE if offered(node) else Group.OTHER
-        records.append(_record(node, instance, ports.get(node.id, []), observed, found, group))
-    return records
+        records.append(
+            node_record(
+                node,
+                instance,
+                ports=[nic_record(port) for port in sorted(ports.get(node.id, ()), key=lambda port: port.mac)],
+                addresses=wired.get(instance.id, ()) if instance else (),
+                candidate=by_candidate.get(node.id),
+                inspected=observed.inspections.get(node.id),
+                projects=observed.projects,
+                images=observed.images,
+                rules=rules,
+            )
+        )
+    return records + [candidate_record(each) for each in alone]
 
 
-def _record(
-    node: Node, instance: Instance | None, ports: list[NodePort], observed: Observed, phase: str, group: Group
+def node_record(
+    node: Node,
+    instance: Instance | None,
+    *,
+    ports: Sequence[NicRecord],
+    projects: Mapping[str, str],
+    images: Mapping[str, str],
+    rules: Rules,
+    addresses: Sequence[str] = (),
+    candidate: Candidate | None = None,
+    inspected: Inspected | None = None,
 ) -> NodeRecord:
+    """One node's record. `projects` and `images` are names by id."""
+    found = rules.phase(node, instance)
+    group = Group.DEPLOYED if found in rules.deployed else Group.AVAILABLE if rules.offered(node) else Group.OTHER
     project_id = instance.project_id if instance else node.lessee if group is Group.DEPLOYED else None
     properties, notes = node.properties, node.notes
+    own = instance.addresses if instance else ()
     return NodeRecord(
+        kind=Kind.NODE,
         id=node.id,
-        name=node.name or node.id,
-        phase=str(phase),
+        name=text(node.name) or node.id,
+        phase=str(found),
         group=group,
         provision_state=node.provision_state,
         power=node.power_state,
-        resource_class=node.resource_class,
+        resource_class=text(node.resource_class),
         traits=tuple(sorted(node.traits)),
+        health=node.health or ("critical" if node.fault else None),
+        fault=text(node.fault),
         maintenance=node.maintenance,
-        maintenance_reason=node.maintenance_reason,
-        last_error=node.last_error,
+        maintenance_reason=text(node.maintenance_reason),
+        last_error=text(node.last_error),
         project_id=project_id,
-        project=observed.projects.get(project_id, project_id) if project_id else None,
+        project=text(projects.get(project_id, project_id)) if project_id else None,
         instance_id=node.instance_id or (instance.id if instance else None),
-        instance=instance.name if instance else None,
-        addresses=instance.addresses if instance else (),
-        flavor=instance.flavor_name if instance else None,
-        image=observed.images.get(instance.image_id or "", instance.image_id) if instance else None,
-        serial=_text(notes.get("serial")),
+        instance=text(instance.name) if instance else None,
+        addresses=own + tuple(sorted(set(addresses) - set(own))),
+        flavor=text(instance.flavor_name) if instance else None,
+        image=text(images.get(instance.image_id or "", instance.image_id)) if instance else None,
+        serial=text(notes.get("serial")),
         hardware=Hardware(
-            vendor=_text(notes.get("vendor")) or _text(properties.get("vendor")),
-            model=_text(notes.get("model")),
-            cpus=_whole(properties.get("cpus")),
-            memory_mib=_whole(properties.get("memory_mb")),
-            disk_gib=_whole(properties.get("local_gb")),
-            architecture=_text(properties.get("cpu_arch")),
+            vendor=text(notes.get("vendor")) or text(properties.get("vendor")),
+            model=text(notes.get("model")),
+            cpus=whole(properties.get("cpus")),
+            memory_mib=whole(properties.get("memory_mb")),
+            disk_gib=whole(properties.get("local_gb")),
+            architecture=text(properties.get("cpu_arch")),
         ),
-        nics=tuple(
-            NicRecord(
-                mac=port.mac,
-                switch=(port.link.switch_name or port.link.switch_id) if port.link else None,
-                port=port.link.port_id if port.link else None,
-                pxe=port.pxe_enabled,
-                physical_network=port.physical_network,
-            )
-            for port in sorted(ports, key=lambda port: port.mac)
+        firmware=Firmware(
+            bmc=text(notes.get("bmc_firmware")) or (candidate.bmc_firmware if candidate else None),
+            bios=(inspected.bios if inspected else None) or (candidate.bios_version if candidate else None),
         ),
-        bmc_address=node.bmc_address,
-        candidate_id=_text(notes.get("candidate_id")),
+        location=location_of(notes.get(LOCATION)),
+        tags=tags_of(notes.get(TAGS)),
+        nics=tuple(ports),
+        disks=inspected.disks if inspected else (),
+        bmc_address=text(node.bmc_address),
+        candidate_id=candidate.id if candidate else text(notes.get("candidate_id")),
         retired=node.retired,
         since=node.provision_updated_at.isoformat() if node.provision_updated_at else None,
     )
 
 
-def matches(
-    record: NodeRecord, *, group: Group | None = None, pool: str | None = None, text: str | None = None
-) -> bool:
-    """Whether a record passes the filters: its heap, its pool (resource class, either spelling), words in any field."""
-    if group is not None and record.group is not group:
-        return False
-    if pool is not None and _plain_class(pool) != _plain_class(record.resource_class or ""):
-        return False
-    if text:
-        haystack = "\n".join(_words(record)).lower()
-        return all(word in haystack for word in text.lower().split())
-    return True
+def candidate_record(candidate: Candidate) -> NodeRecord:
+    """A server that was found and is not a node."""
+    return NodeRecord(
+        kind=Kind.CANDIDATE,
+        id=candidate.id,
+        name=text(candidate.name) or candidate.id,
+        phase="candidate",
+        group=Group.OTHER,
+        provision_state=None,
+        power=candidate.power_state,
+        resource_class=None,
+        traits=(),
+        health=None,
+        fault=None,
+        maintenance=False,
+        maintenance_reason=None,
+        last_error=text(candidate.reason),
+        project_id=None,
+        project=None,
+        instance_id=None,
+        instance=None,
+        addresses=(),
+        flavor=None,
+        image=None,
+        serial=text(candidate.serial),
+        hardware=Hardware(
+            vendor=text(candidate.vendor),
+            model=text(candidate.model),
+            cpus=candidate.cpus,
+            memory_mib=candidate.memory_mib,
+            disk_gib=None,
+            architecture=None,
+        ),
+        firmware=Firmware(bmc=text(candidate.bmc_firmware), bios=text(candidate.bios_version)),
+        location=location_of(candidate.location),
+        tags=tags_of(candidate.tags),
+        nics=tuple(_candidate_nic(candidate, mac) for mac in sorted(set(candidate.macs))[:MAX_PARTS]),
+        disks=(),
+        bmc_address=text(candidate.bmc_url),
+        candidate_id=candidate.id,
+        retired=False,
+        since=candidate.first_seen_at.isoformat(),
+    )
 
 
-def _plain_class(name: str) -> str:
-    plain = "".join(c if c.isalnum() else "_" for c in name.upper())
-    return plain.removeprefix("CUSTOM_")
+def nic_record(port: NodePort) -> NicRecord:
+    link = port.link
+    return NicRecord(
+        mac=port.mac,
+        switch=text(link.switch_name or link.switch_id) if link else None,
+        port=text(link.port_id) if link else None,
+        pxe=port.pxe_enabled,
+        physical_network=port.physical_network,
+    )
 
 
-def _words(record: NodeRecord) -> Iterable[str]:
-    hardware = record.hardware
-    single = (
-        record.id, record.name, record.phase, record.provision_state, record.resource_class, record.project,
-        record.project_id, record.instance, record.instance_id, record.flavor, record.image, record.serial,
-        hardware.vendor, hardware.model, hardware.architecture, record.bmc_address, record.last_error,
-        record.maintenance_reason,
-    )  # fmt: skip
-    yield from (value for value in single if value)
-    yield from record.addresses
-    yield from record.traits
-    for nic in record.nics:
-        yield nic.mac
-        yield f"{nic.switch} {nic.port}"
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: object) -> int | None:
-    """Ironic keeps numbers in properties as numbers or as text."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else None
+def _candidate_nic(candidate: Candidate, mac: str) -> NicRecord:
+    link = candidate.links.get(mac)
+    return NicRecord(
+        mac=mac,
+        switch=text(link.switch_name or link.switch_id) if link else None,
+        port=text(link.port_id) if link else None,
+        pxe=False,
+        physical_network=None,
+    )
