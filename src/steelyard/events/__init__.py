@@ -1,0 +1,1 @@
+"""Events: the audit chain, timelines, streams and webhooks, and what is counted."""
