@@ -14,6 +14,8 @@ from steelyard.web import problems
 from steelyard.web.frame import Authentication, BodyLimit, Frame
 from steelyard.web.health import Checks
 from steelyard.web.health import router as health_router
+from steelyard.web.metrics import Metrics
+from steelyard.web.metrics import router as metrics_router
 from steelyard.web.schemas import FieldError, Problem
 
 _DESCRIPTION = (
@@ -29,10 +31,12 @@ def build_app(
     validate: Callable[[str], Actor],
     checks: Mapping[str, Callable[[], object]],
     settings: Settings,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The application over any routers; `create_app` in `wiring` gives it those of the rooms.
 
-    `validate` is `Identity.validate`; `checks` raise when a dependency is unavailable.
+    `validate` is `Identity.validate`; `checks` raise when a dependency is unavailable. Without `metrics` nothing is
+    measured, and there is no /metrics.
     """
     app = FastAPI(
         title="Steelyard",
@@ -45,11 +49,13 @@ def build_app(
     )
     problems.install(app)
     app.include_router(health_router(Checks(checks)))
+    if metrics is not None:
+        app.include_router(metrics_router(metrics))
     for router in routers:
         app.include_router(router, prefix="/v1")
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes, max_upload_bytes=settings.max_image_bytes)
     app.add_middleware(Authentication, validate=validate)
-    app.add_middleware(Frame)  # added last: outermost
+    app.add_middleware(Frame, observe=metrics.http.observe if metrics else None)  # added last: outermost
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

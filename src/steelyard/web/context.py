@@ -46,11 +46,20 @@ class Context:
     request_id: str
 
 
-async def _caller(request: Request, _: Annotated[str | None, Security(_token_header)]) -> Context:
+async def _holder(request: Request, _: Annotated[str | None, Security(_token_header)]) -> Context:
     context = getattr(request.state, "context", None)
     if not isinstance(context, Context):
         raise Unauthenticated("The request has no X-Auth-Token header.", next=NEXT_TOKEN)
     return context
+
+
+_Holder = Annotated[Context, Depends(_holder)]
+
+
+async def _caller(holder: _Holder) -> Context:
+    if not holder.actor.roles & {"admin", "member", "reader"}:
+        raise Forbidden("The role service alone opens only what services need.")
+    return holder
 
 
 Caller = Annotated[Context, Depends(_caller)]
@@ -68,6 +77,15 @@ async def _writer(caller: Caller) -> Context:
         raise Forbidden("Your role lets you look, not change anything; it takes the role member.")
     return caller
 
+
+async def _service(holder: _Holder) -> Context:
+    if not (holder.actor.is_admin or "service" in holder.actor.roles):
+        raise Forbidden("Only the cloud's own services may do this.")
+    return holder
+
+
+Service = Annotated[Context, Depends(_service)]
+"""A service of the cloud (the role service), or an administrator; 403 otherwise."""
 
 Admin = Annotated[Context, Depends(_admin)]
 """An administrator; 403 otherwise."""

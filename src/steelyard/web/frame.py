@@ -10,18 +10,19 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from steelyard.errors import Forbidden, Invalid, SteelyardError, TooLarge, Unauthenticated
 from steelyard.nouns import Actor
 from steelyard.web.context import NEXT_TOKEN, Context
-from steelyard.web.problems import internal_problem, problem_of
+from steelyard.web.problems import internal_problem, problem, problem_of
 
 log = structlog.get_logger("steelyard.web")
 access = structlog.get_logger("steelyard.access")
@@ -29,6 +30,8 @@ access = structlog.get_logger("steelyard.access")
 REQUEST_ID = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 MAX_TOKEN = 16_384
 MAX_DEPTH = 64
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it; an escaped backslash before `u0000` makes it five harmless characters."""
 SMALL_BODY = 16 << 10
 """Bytes that are looked through at once; a larger body (a second per 3 MiB) is in a thread, not in everybody's way."""
 DRAIN_SECONDS = 5.0
@@ -45,11 +48,18 @@ _HEADERS = {
 }
 
 
+class Observe(Protocol):
+    """Told of each request that was answered: the scope after routing, the status (0: none), the seconds."""
+
+    def __call__(self, scope: Scope, status: int, seconds: float, *, stream: bool) -> None: ...
+
+
 class Frame:
     """Request id, access log, security headers; an exception that nobody caught becomes a 500 problem."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, observe: Observe | None = None) -> None:
         self.app = app
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,13 +72,15 @@ class Frame:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         begin = time.perf_counter()
         status = 0
+        stream = False
 
         async def framed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, stream
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                stream = headers.get("content-type", "").startswith("text/event-stream")
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -81,7 +93,10 @@ class Frame:
                 raise
             await internal_problem(request_id)(scope, receive, framed)
         finally:
-            _access(scope, status, time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            _access(scope, status, seconds)
+            if self._observe is not None:
+                self._observe(scope, status, seconds, stream=stream)
 
 
 class Authentication:
@@ -111,7 +126,7 @@ class Authentication:
         if len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable():
             raise Unauthenticated("The X-Auth-Token header is no token.", next=NEXT_TOKEN)
         actor = await anyio.to_thread.run_sync(self._validate, token)
-        if not actor.roles & {"admin", "member", "reader"}:
+        if not actor.roles & {"admin", "member", "reader", "service"}:  # a service alone: see web.context.Service
             raise Forbidden("Your roles are none of admin, member and reader.")
         return actor
 
@@ -155,7 +170,23 @@ class BodyLimit:
         except Invalid as error:
             await problem_of(error, scope["state"]["request_id"])(scope, receive, send)
             return
+        # No name, id or text of ours holds a NUL, and PostgreSQL takes none.
+        part = "url" if _nul_in_url(scope) else "body" if NUL.search(body) else None
+        if part is not None:
+            await _nul(part, scope["state"]["request_id"])(scope, receive, send)
+            return
         await self.app(scope, _replay(body, receive), send)
+
+
+def _nul_in_url(scope: Scope) -> bool:
+    return "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]
+
+
+def _nul(part: str, request_id: str) -> JSONResponse:
+    message = "holds a NUL character"
+    return problem(
+        422, "malformed", f"{part}: {message}", request_id=request_id, errors=[{"field": part, "message": message}]
+    )
 
 
 def check_depth(body: bytes) -> None:

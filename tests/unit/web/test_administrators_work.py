@@ -6,7 +6,16 @@ import pytest
 
 from .conftest import Site
 
-TENANTS_KINDS = {"images.fetch", "servers.create", "servers.power", "servers.delete"}
+TENANTS_KINDS = {
+    "bulk",
+    "images.fetch",
+    "servers.create",
+    "servers.delete",
+    "servers.power",
+    "servers.rebuild",
+    "servers.rescue",
+    "servers.unrescue",
+}
 
 
 @pytest.fixture

@@ -235,6 +235,36 @@ def written_to(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
+class TestNul:
+    """PostgreSQL takes no NUL in a text, and nothing of ours has one: refused before anybody looks at it."""
+
+    @pytest.mark.parametrize("url", ["/v1/test/a%00b", "/v1/test/whoami?name=a%00b"])
+    def test_in_the_url(self, client: TestClient, url: str) -> None:
+        answer = client.get(url)
+        assert (answer.status_code, answer.json()["code"]) == (422, "malformed")
+        assert answer.json()["errors"] == [{"field": "url", "message": "holds a NUL character"}]
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            (rb'{"name": "a\u0000b"}', 422),
+            (rb'{"name": "\\\u0000"}', 422),
+            (rb'{"na\u0000me": "a"}', 422),
+            (rb'{"name": "a\\u0000b"}', 200),
+            (rb'{"name": "a\u0001b"}', 200),
+        ],
+    )
+    def test_in_the_body(self, client: TestClient, body: bytes, status: int) -> None:
+        answer = client.post("/v1/test/things", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == status
+        if status == 422:
+            assert answer.json()["detail"] == "body: holds a NUL character"
+
+    def test_strangers_are_told_nothing(self) -> None:
+        with TestClient(app()) as stranger:
+            assert stranger.get("/v1/test/whoami?name=%00").status_code == 401
+
+
 class TestDepth:
     nested = st.recursive(
         st.none() | st.booleans() | st.text() | st.floats(allow_nan=False),

@@ -1,0 +1,1 @@
+"""Attention: what needs a human, why, since when, and the next safe command."""
