@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.discovery.inband import InBand, identity_conflict, in_band, moved_links
 from steelyard.discovery.model import Candidate, size_class, traits_for
-from steelyard.errors import NotFound
+from steelyard.errors import Forbidden, NotFound, UpstreamError
+from steelyard.lifecycle.model import noting
 from steelyard.nouns import Node, NodePort, NodePortSpec, SwitchLink
 from steelyard.operations.model import Done, Failed, Outcome, StepContext
 from steelyard.settings import Settings
@@ -19,6 +20,31 @@ LEFT_BEHIND = frozenset({"deploy failed", "error"})
 """Ironic's states of a node whose deployment or release failed. When Nova has given the server up meanwhile (it does
 so if it was deleted while it was deployed), nobody takes the node back but us."""
 AFTER_INSPECTION = frozenset({"cleaning", "clean wait", "clean failed", "available", "deleting"}) | LEFT_BEHIND
+
+HARDWARE_TYPE, NETWORK_INTERFACE = "steelyard-redfish", "steelyard"
+"""Those of the package steelyard-ironic, which hold the power back until the network is where it has to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The hardware type and network interface that a new node gets."""
+
+    driver: str
+    network: str
+
+
+def interfaces_offered(cloud: Cloud, driver: str | None = None) -> Offered:
+    """Steelyard's own where the conductors have them, else Ironic's; for a node that has a driver already, with it.
+
+    Ironic shows its hardware types to system-scoped readers only; whoever may not look gets what every Ironic has.
+    """
+    try:
+        enabled = {each.name: each for each in cloud.provisioning.drivers()}
+    except (Forbidden, UpstreamError):
+        enabled = {}
+    chosen = driver or (HARDWARE_TYPE if HARDWARE_TYPE in enabled else "redfish")
+    networks = enabled[chosen].network_interfaces if chosen in enabled else frozenset()
+    return Offered(chosen, NETWORK_INTERFACE if NETWORK_INTERFACE in networks else "neutron")
 
 
 class Binding:
@@ -133,15 +159,17 @@ class Binding:
             "cpus": found.cpus, "memory_mb": found.memory_mib, "local_gb": found.disk_gib,
             "cpu_arch": found.architecture, "vendor": vendor,
         }  # fmt: skip
-        changes: dict[str, Any] = {
-            "/network_interface": "neutron",
-            "/resource_class": wanted_class,
-            "/extra/steelyard": {
-                **node.notes, "serial": candidate.serial or found.serial, "vendor": candidate.vendor or vendor,
-                "model": candidate.model or found.product, "class_given": resource_class is not None
-                or bool(node.notes.get("class_given")), "bmc_firmware": candidate.bmc_firmware,
-            },
+        notes = {
+            "serial": candidate.serial or found.serial, "vendor": candidate.vendor or vendor,
+            "model": candidate.model or found.product,
+            "class_given": resource_class is not None or bool(node.notes.get("class_given")),
+            "bmc_firmware": candidate.bmc_firmware,
         }  # fmt: skip
+        changes: dict[str, Any] = {
+            "/network_interface": interfaces_offered(self._cloud, node.driver).network,
+            "/resource_class": wanted_class,
+            **noting(node, notes),
+        }
         changes |= {f"/properties/{name}": value for name, value in properties.items() if value is not None}
         self._cloud.nodes.update(node.id, changes)
         self._cloud.nodes.set_traits(node.id, node.traits | traits_for(vendor, found.architecture))

@@ -7,8 +7,23 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from steelyard.client.bulk import for_each
 from steelyard.client.errors import UsageError
-from steelyard.client.options import Format, Limit, Marker, Reason, Wait, WaitTimeout, command_group, examples
+from steelyard.client.options import (
+    Concurrency,
+    Format,
+    Limit,
+    Marker,
+    MaxFailures,
+    Reason,
+    Wait,
+    WaitTimeout,
+    Wave,
+    WavePause,
+    bulk_limits,
+    command_group,
+    examples,
+)
 from steelyard.client.output import Column, finish, hint, say, show
 from steelyard.client.progress import raise_if_failed, wait_for
 from steelyard.client.rest import connect, fresh_key
@@ -228,6 +243,10 @@ def onboard(
         bool, typer.Option("--recabled", help="Its cables were moved on purpose: take what LLDP tells now.")
     ] = False,
     reason: Reason = None,
+    concurrency: Concurrency = None,
+    wave: Wave = None,
+    wave_pause: WavePause = None,
+    max_failures: MaxFailures = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
     format: Format = "table",
@@ -238,17 +257,26 @@ def onboard(
     """
     if all == bool(candidates):
         raise UsageError("Name the candidates, or say --all.", next="steelyard candidate list")
-    body: dict[str, Any] = {"all": True} if all else {"candidates": candidates}
-    body |= {
-        name: value for name, value in (("resource_class", resource_class), ("reason", reason)) if value is not None
-    }
-    if recabled:
-        body["recabled"] = True
     client = connect()
-    answer = client.post("/v1/nodes/onboard", body, key=fresh_key())
-    if not answer["operations"] and format == "table":
-        say("Every candidate is a node already.")
+    chosen = list(candidates or [])
+    if all:
+        rows = client.list_all("/v1/candidates")
+        chosen = [row["id"] for row in rows if row["state"] in ("found", "failed")]
+        if not chosen and format == "table":
+            say("Every candidate is a node already.")
+            return
+    how: dict[str, Any] = {"resource_class": resource_class} if resource_class is not None else {}
+    if recabled:
+        how["recabled"] = True
+    if len(chosen) > 1:
+        for_each(
+            client, "nodes.onboard", [{"candidate": candidate, **how} for candidate in chosen],
+            limits=bulk_limits(concurrency, wave, wave_pause, max_failures), reason=reason, wait=wait,
+            timeout=wait_timeout, format=format, columns=ONBOARD_COLUMNS,
+        )  # fmt: skip
         return
+    body = {"candidates": chosen, **how, **({"reason": reason} if reason is not None else {})}
+    answer = client.post("/v1/nodes/onboard", body, key=fresh_key()) if chosen else {"operations": []}
     if not wait or format == "json":
         finish(client, answer, wait=wait, timeout=wait_timeout, format=format)
         return

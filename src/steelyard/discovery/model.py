@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from steelyard.nouns import Node, SwitchLink
 
@@ -60,6 +61,11 @@ class Candidate:
     """What the last sweep noticed: another address, another certificate."""
     links: Mapping[str, SwitchLink] = field(default_factory=dict)
     """Switch ports by MAC, as the last inspection proved them: a second onboarding starts on managed ports."""
+    bios_version: str | None = None
+    location: Mapping[str, Any] = field(default_factory=dict)
+    """site, room, rack, unit, as an administrator said; its node gets them."""
+    tags: tuple[str, ...] = ()
+    """An administrator's; its node gets them."""
 
     @property
     def bmc_url(self) -> str:
@@ -115,6 +121,8 @@ def refreshed(known: Candidate, seen: Candidate) -> Candidate:
         reason=known.reason,
         next=known.next,
         links=known.links,
+        location=known.location,
+        tags=known.tags,
         uuid=seen.uuid or known.uuid,
         serial=seen.serial or known.serial,
         macs=seen.macs or known.macs,

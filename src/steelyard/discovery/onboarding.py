@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from steelyard.clouds.ports import Cloud, Clouds, ProvisionVerb
-from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, node_of
+from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, interfaces_offered, node_of
 from steelyard.discovery.model import (
     Candidate,
     CandidateState,
@@ -17,8 +18,12 @@ from steelyard.discovery.model import (
 )
 from steelyard.discovery.stopping import Watch
 from steelyard.errors import Duplicate, NotFound
+from steelyard.inventory.notes import LOCATION, TAGS
+from steelyard.lifecycle.cleaning import SEEN
+from steelyard.lifecycle.model import MAINTENANCE_PREFIX, noting, quarantine
+from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.naming import placement_class
-from steelyard.nouns import Node, NodePortSpec, NodeSpec, SwitchLink
+from steelyard.nouns import NetworkPort, Node, NodePortSpec, NodeSpec, SwitchLink
 from steelyard.operations.model import Done, Failed, Outcome, Retry, StepContext
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -30,8 +35,8 @@ POLL = 1.0
 AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
 SAYS_NEXT = frozenset({
     "already_enrolled", "verify_failed", "identity_conflict", "cable_moved", "no_lldp", "candidate_not_found",
-    "switch_port_taken",
-    "node_deployed",
+    "switch_port_taken", "nic_in_use",
+    "node_deployed", "automated_clean_off",
 })  # fmt: skip
 """Failures after which onboarding again is not what helps; their own `next` says what does."""
 
@@ -75,6 +80,12 @@ class Onboarding:
             )
         self._begin(candidate, node)
         links = {} if ctx.params.get("recabled") else self._binding.usable_links(candidate, node)
+        if node is None and (attached := self._tenants_on(links)) is not None:
+            return Failed(
+                f"A tenant's server is still attached to its NIC {attached.mac}: it was removed while it was deployed.",
+                code="nic_in_use",
+                next=f"steelyard server delete {attached.device_id} --wait",
+            )
         if node is None:
             taken = {each.name or "" for each in nodes}
             node = self._create(candidate, ctx.params.get("resource_class"), taken, managed=bool(links))
@@ -95,11 +106,26 @@ class Onboarding:
             ),
         )
 
+    def _tenants_on(self, links: Mapping[str, SwitchLink]) -> NetworkPort | None:
+        """A tenant's port that is still bound to a NIC of a machine that was a node before.
+
+        To inspect or clean it there would put the tenant's network and the operator's on one NIC.
+        """
+        if not links:
+            return None  # nobody knows its switch ports, so it never was a node
+        places = {(link.switch_id, link.port_id) for link in links.values()}
+        for port in self._cloud.attachments.all():
+            bound = port.link is not None and (port.device_owner or "").startswith("compute:")
+            if bound and port.link is not None and (port.link.switch_id, port.link.port_id) in places:
+                return port
+        return None
+
     def _create(self, candidate: Candidate, resource_class: str | None, taken: set[str], *, managed: bool) -> Node:
         """Enroll. Its class is there from the start: Nova must never see a node without one."""
+        offered = interfaces_offered(self._cloud)
         spec = NodeSpec(
             name=node_name(candidate, taken),
-            driver="redfish",
+            driver=offered.driver,
             driver_info=self._driver_info(candidate),
             resource_class=resource_class or size_class(candidate.cpus, candidate.memory_mib),
             properties={"capabilities": "boot_mode:uefi"},
@@ -107,6 +133,7 @@ class Onboarding:
                 "steelyard": {
                     "candidate_id": candidate.id, "serial": candidate.serial, "uuid": candidate.uuid,
                     "vendor": candidate.vendor, "model": candidate.model, "class_given": resource_class is not None,
+                    LOCATION: dict(candidate.location), TAGS: list(candidate.tags),
                 }
             },
             interfaces={
@@ -114,7 +141,7 @@ class Onboarding:
                 "inspect": "agent",
                 # Ironic moves no switch port that it does not know. Until LLDP has told which one it is, a server
                 # is inspected on the network that an unconfigured switch port is on (the discovery VLAN).
-                "network": "neutron" if managed else "noop",
+                "network": offered.network if managed else "noop",
             },
         )  # fmt: skip
         try:
@@ -134,11 +161,12 @@ class Onboarding:
             "redfish_verify_ca": settings.bmc_verify_ca or False,
         }
         images = {
-            "deploy_iso": settings.deploy_iso,
-            "deploy_kernel": settings.deploy_kernel,
-            "deploy_ramdisk": settings.deploy_ramdisk,
+            "iso": settings.deploy_iso,
+            "kernel": settings.deploy_kernel,
+            "ramdisk": settings.deploy_ramdisk,
         }
-        return info | {name: url for name, url in images.items() if url}
+        # The agent's ramdisk deploys, cleans and rescues.
+        return info | {f"{use}_{name}": url for use in ("deploy", "rescue") for name, url in images.items() if url}
 
     def _ports_for(self, node: Node, candidate: Candidate, links: Mapping[str, SwitchLink]) -> None:
         """A port for every NIC that the BMC names, with its switch port where an earlier inspection proved it."""
@@ -205,11 +233,19 @@ class Onboarding:
     def start_cleaning(self, ctx: StepContext) -> Outcome:
         """Cleaning is under way; after a failed one the node is first brought back to manageable."""
         node = self._node(ctx)
+        if node.automated_clean is False:  # Ironic would pass over the cleaning, and offer what is on the disks
+            return Failed(
+                f"Ironic is told not to clean node {node.name or node.id} (automated_clean is false).",
+                code="automated_clean_off",
+                next=f"openstack baremetal node set --automated-clean {node.id}",
+            )
         if node.provision_state == "clean failed":
             if node.maintenance:
                 self._cloud.nodes.set_maintenance(node.id, None)
             asked = self.ask(ctx, "manage", when=frozenset({"clean failed"}))
             return asked if isinstance(asked, Retry) else Retry(POLL, "node is manageable again")
+        if node.maintenance and (node.maintenance_reason or "").startswith(MAINTENANCE_PREFIX):
+            self._cloud.nodes.set_maintenance(node.id, None)  # ours, of its quarantine: Ironic cleans nothing in it
         if node.provision_state in LEFT_BEHIND:
             if not abandoned(self._cloud, node):
                 return Failed(
@@ -221,14 +257,21 @@ class Onboarding:
             return Retry(POLL, "node is taken back")
         if "offered" not in node.notes:
             # Before it can be offered, not after: from here on only a clean node may be deleted.
-            notes = {**node.notes, "offered": ctx.operation_id}
-            self._cloud.nodes.update(node.id, {"/extra/steelyard": notes})
+            self._cloud.nodes.update(node.id, noting(node, {"offered": ctx.operation_id}))
         return self.ask(ctx, "provide", when=frozenset({"manageable"}))
 
     def cleaning_ended(self, ctx: StepContext) -> Outcome:
         """The disks are clean and Ironic says available."""
         node = self._node(ctx)
+        seen = ctx.results.get(SEEN)
         if node.provision_state == "available":
+            if isinstance(seen, str):
+                since = datetime.fromisoformat(seen)
+                self._store.tenancies.watched(node, operation_id=ctx.operation_id, since=since)
+                if quarantine(node) is not None:  # an administrator had it onboarded again, and here it was cleaned
+                    Quarantine(self._clouds, self._store).lift(
+                        node, by=ctx.actor.user_name, reason=ctx.reason, operation_id=ctx.operation_id
+                    )
             return Done()
         if node.provision_state == "clean failed":
             return Failed(
@@ -243,7 +286,9 @@ class Onboarding:
                 next=again(ctx),
             )
         doing = f" ({node.step})" if node.step else ""
-        return Retry(POLL, f"node is {node.provision_state}{doing}, wanted available")
+        at_work = node.provision_state == "clean wait" and node.automated_clean is not False
+        result = {SEEN: datetime.now(UTC).isoformat()} if at_work and not isinstance(seen, str) else {}
+        return Retry(POLL, f"node is {node.provision_state}{doing}, wanted available", result)
 
     # The end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field, SecretStr
@@ -67,6 +68,9 @@ class CandidateView(View):
     next: str | None = Field(description="What to do about it.")
     note: str | None
     links: dict[str, LinkView] = Field(description="Switch ports by MAC, as the last inspection proved them.")
+    bios_version: str | None
+    location: dict[str, Any] = Field(description="site, room, rack, unit, as far as somebody said.")
+    tags: list[str]
     first_seen_at: datetime
     last_seen_at: datetime
 

@@ -61,7 +61,7 @@ class DiscoveryService:
         self._prober = prober
         self._running: dict[str, _Progress] = {}
         self._recording = threading.Lock()
-        self._turns = Turns()
+        self._turns = Turns(store.locks, scope="discovery")
 
     # Sweeping
 
@@ -157,23 +157,33 @@ class DiscoveryService:
             state=CandidateState.FOUND, first_seen_at=now, last_seen_at=now, uuid=system.uuid, serial=system.serial,
             vendor=system.vendor, model=system.model, asset_tag=system.asset_tag, hostname=system.hostname,
             power_state=system.power_state, cpus=system.cpus, memory_mib=system.memory_mib, macs=system.macs,
-            bmc_firmware=system.bmc_firmware, fingerprint=result.fingerprint,
+            bmc_firmware=system.bmc_firmware, fingerprint=result.fingerprint, bios_version=system.bios_version,
         )  # fmt: skip
-        same = recognise(known.values(), seen)
         assert result.credential is not None  # a found BMC accepted one
         accepted = {"username": result.credential.username, "password": result.credential.password}
-        old_secret = same.secret_id if same else None
-        keeps = old_secret is not None and self._secret(old_secret) == accepted
-        seen = replace(seen, secret_id=old_secret if keeps else self.store.secrets.put(accepted))
-        if same is None:
-            candidate = settled(seen, nodes)
-            self.store.candidates.put(candidate)
-            return candidate, True
-        # An onboarding may be changing it at this moment: what it wrote meanwhile is kept.
-        candidate = self.store.candidates.change(same.id, lambda now: settled(refreshed(now, seen), nodes))
-        if old_secret is not None and not keeps:
-            self.store.secrets.delete(old_secret)
-        return candidate, False
+        with self.store.unit_of_work():  # the credentials and the candidate that names them, or neither
+            same = self._held(recognise(known.values(), seen))
+            old_secret = same.secret_id if same else None
+            keeps = old_secret is not None and self._secret(old_secret) == accepted
+            seen = replace(seen, secret_id=old_secret if keeps else self.store.secrets.put(accepted))
+            if same is None:
+                candidate = settled(seen, nodes)
+                self.store.candidates.put(candidate)
+                return candidate, True
+            # An onboarding may be changing it at this moment: what it wrote meanwhile is kept.
+            candidate = self.store.candidates.change(same.id, lambda now: settled(refreshed(now, seen), nodes))
+            if old_secret is not None and not keeps:
+                self.store.secrets.delete(old_secret)
+            return candidate, False
+
+    def _held(self, candidate: Candidate | None) -> Candidate | None:
+        """The candidate as it is now, which nobody changes or deletes before this unit of work ends; None if gone."""
+        if candidate is None:
+            return None
+        try:
+            return self.store.candidates.change(candidate.id, lambda now: now)
+        except NotFound:
+            return None  # somebody deleted it meanwhile: it is found anew
 
     def _secret(self, secret_id: str) -> Mapping[str, str] | None:
         try:
@@ -218,13 +228,17 @@ class DiscoveryService:
                 code="candidate_has_node",
                 next=f"steelyard node onboard {candidate.id}",
             )
-        self.store.candidates.delete(candidate.id)
-        if candidate.secret_id:
-            self.store.secrets.delete(candidate.secret_id)
-        self.store.events.append(
-            f"candidate:{candidate.id}", "candidate.deleted", actor=actor.user_name,
-            detail=f"candidate {candidate.name} was deleted", request_id=request_id,
-        )  # fmt: skip
+        with self.store.unit_of_work():
+            now = self._held(candidate)  # a sweep may have given it other credentials meanwhile
+            if now is None:
+                return
+            self.store.candidates.delete(now.id)
+            if now.secret_id:
+                self.store.secrets.delete(now.secret_id)
+            self.store.events.append(
+                f"candidate:{candidate.id}", "candidate.deleted", actor=actor.user_name,
+                detail=f"candidate {candidate.name} was deleted", request_id=request_id,
+            )  # fmt: skip
 
     # Onboarding
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, NotFound
-from steelyard.lifecycle.model import UNOFFERED, never_offered, unoffered_note
+from steelyard.lifecycle.model import UNOFFERED, never_offered, noting, unoffered_note
 from steelyard.nouns import Node
 from steelyard.operations.model import Done, Outcome, Retry, StepContext
 
@@ -57,9 +57,8 @@ class Watch:
             return node
         self._seen[node.id] = self._clock()
         if node.provision_state == "clean failed" and node.notes.get("offered") == ctx.operation_id:
-            notes = {name: value for name, value in node.notes.items() if name != "offered"}
             with suppress(Conflict):  # locked for a moment; the next look does it
-                return self._cloud.nodes.update(node.id, {"/extra/steelyard": notes})
+                return self._cloud.nodes.update(node.id, noting(node, {"offered": None}))
         return node
 
     def stop(self, node_id: str, ctx: StepContext) -> Outcome:
@@ -70,7 +69,7 @@ class Watch:
                 self._cloud.provisioning.request(node.id, "abort")
                 node = self.look(self._cloud.nodes.get(node_id), ctx)
             if node.id in self._seen and node.provision_state in UNOFFERED and "offered" not in node.notes:
-                self._cloud.nodes.update(node.id, {"/extra/steelyard": {**node.notes, **unoffered_note(node)}})
+                self._cloud.nodes.update(node.id, noting(node, unoffered_note(node)))
         except NotFound:
             return Done()
         except Conflict as error:

@@ -69,6 +69,28 @@ def test_a_switch_port_that_was_given_to_another_server_is_not_managed_for_the_o
     assert not held & {port.link for port in others}
 
 
+def test_a_server_whose_nic_a_tenant_still_has_is_not_inspected(bench: Bench) -> None:
+    """Its node was removed with another client while it was deployed; Nova still has the server."""
+    bench.add_server(1)
+    assert onboard(bench, 1).phase is Phase.SUCCEEDED
+    network = bench.world.add_network("blue", project="demo", cidr="10.1.0.0/24")
+    nic = next(port for port in bench.world.node_ports.values() if port.link is not None)
+    fabric = bench.world.fabric
+    tenants = fabric.add_port(
+        network.id, now=bench.world.now, mac=nic.mac, project_id=network.project_id, device_id="server-1",
+        device_owner="compute:nova",
+    )  # fmt: skip
+    fabric.bind(tenants, nic.node_id, nic)
+    bench.world.nodes.clear()
+    bench.world.node_ports.clear()
+    operation = onboard(bench, 1)
+    assert operation.error is not None
+    assert (operation.error.code, operation.error.next) == ("nic_in_use", "steelyard server delete server-1 --wait")
+    assert bench.world.nodes == {}
+    fabric.remove_port(tenants.id)
+    assert onboard(bench, 1).phase is Phase.SUCCEEDED
+
+
 @pytest.mark.parametrize(
     "port_id", ["Ethernet3\nno shutdown", "Ethernet3; reload", "Eth$(x)", "Ethernet3\x1b[2J", "x" * 200, "`id`", " "]
 )

@@ -331,7 +331,7 @@ def test_cancelling_stops_what_runs_and_leaves_a_way_on(bench: Bench, state: str
         nodes = list(bench.world.nodes.values())
         if nodes and nodes[0].provision_state == state:
             bench.world.hang_node(nodes[0].id)
-            for running in operations.journal.unfinished():
+            for running in [each.id for each in operations.all() if not each.phase.ended]:
                 operations.cancel(running, reason="wrong server")
 
     operations.clock._on_wait = cancel_there

@@ -143,6 +143,7 @@ def system(
         memory_mib=summed_memory(document) or _modules_memory(modules),
         macs=tuple(dict.fromkeys(macs)),
         bmc_firmware=text((manager or {}).get("FirmwareVersion")),
+        bios_version=text(document.get("BiosVersion")),
     )
 
 

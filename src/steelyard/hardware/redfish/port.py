@@ -82,6 +82,7 @@ class SystemIdentity:
     macs: tuple[str, ...] = ()
     """Lower-case with colons, in the BMC's order."""
     bmc_firmware: str | None = None
+    bios_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
