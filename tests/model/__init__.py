@@ -1,0 +1,1 @@
+"""Random histories of a small cloud, against fakes that behave like the real services; see `test_random_histories`."""

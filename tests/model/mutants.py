@@ -1,0 +1,92 @@
+"""Deliberately broken variants of the server: each breaks one promise, and the histories must find it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+from steelyard.isolation import flips, proof
+from steelyard.lifecycle import guard, guarding, quarantine
+from steelyard.operations.reconciling import Report
+from steelyard.store import events
+
+from .game import Game
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One broken promise."""
+
+    name: str
+    breaks: str
+    """The invariant that does not hold then."""
+    patched: Callable[[], AbstractContextManager[Any]] = nullcontext
+    change: Callable[[Game], None] | None = None
+    """Done to every start of the server."""
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _looks_at_nothing(*_: Any) -> Report:
+    return Report(seen=0, changed=0)
+
+
+_decide = guard.decide
+
+
+def _trusting(case: guard.Case, *policy: Any) -> guard.Decision:
+    return _decide(replace(case, verdict=replace(case.verdict, proven=True)), *policy)
+
+
+def _only_marked(self: quarantine.Quarantine, node: Any, *_: Any, **__: Any) -> Any:
+    return node
+
+
+def _not_cleaned(game: Game) -> None:
+    """Whenever Steelyard makes a node available, it first tells Ironic not to clean."""
+    provisioning = game.process.ports["provisioning"]
+    request = provisioning.request
+
+    def without_cleaning(node_id: str, verb: str, **more: Any) -> None:
+        if verb in {"provide", "deleted"}:
+            game.clouds.own.nodes.update(node_id, {"/automated_clean": False})
+        request(node_id, verb, **more)
+
+    provisioning.request = without_cleaning
+
+
+def _nobody_takes_up(game: Game) -> None:
+    if game.boots > 1:
+        game.operations.take_up = lambda: 0  # type: ignore[method-assign]
+
+
+_append = events.Events.append
+
+
+def _forgets_operations(self: events.Events, subject: str, kind: str, **more: Any) -> None:
+    if not kind.startswith(("operation.", "server.", "node.")):
+        _append(self, subject, kind, **more)
+
+
+VARIANTS = (
+    Variant("the guard is off", "I2", lambda: mock.patch.object(guarding.Guard, "run", _looks_at_nothing)),
+    Variant("the guard takes everything for clean", "I2", lambda: mock.patch.object(guarding, "decide", _trusting)),
+    Variant(
+        "quarantine holds nothing back", "I2", lambda: mock.patch.object(quarantine.Quarantine, "put", _only_marked)
+    ),
+    Variant("nodes are offered without a clean", "I2", change=_not_cleaned),
+    Variant(
+        "a flip binds before it unbinds", "I3", lambda: mock.patch.object(proof.Proof, "unbind", _nothing)
+    ),
+    Variant(
+        "powered-off servers stay where they are", "I3",
+        lambda: mock.patch.object(flips.Flips, "to_quarantine", _nothing),
+    ),
+    Variant("nothing is written down", "I6", lambda: mock.patch.object(events.Events, "append", _forgets_operations)),
+    Variant("what was under way at a kill is forgotten", "I7", change=_nobody_takes_up),
+)  # fmt: skip
