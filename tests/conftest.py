@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,13 @@ NODES = 6
 """Two of each size: enough for every test, and quick to onboard."""
 START_WITHIN = 300.0
 STOP_WITHIN = 120.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rounds", type=int, default=4, help="deployments and releases of the kill test (scripts/test --long: 20)"
+    )
+    parser.addoption("--seed", type=int, default=secrets.randbelow(1 << 32), help="of the kill test, to repeat it")
 
 
 def _steelyard(home: Path, *words: str, within: float) -> subprocess.CompletedProcess[str]:

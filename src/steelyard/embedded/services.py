@@ -203,7 +203,8 @@ def _rack_services(home: Home) -> list[Service]:
     ]
 
 
-def _steelyard_service(home: Home) -> Service:
+def server_environment(home: Home) -> dict[str, str]:
+    """Environment of Steelyard's own server; a second one beside it takes another STEELYARD_PORT and _REPLICA."""
     environment = {
         **steelyard_environment(home),
         "STEELYARD_CLOUD": "steelyard",
@@ -214,16 +215,35 @@ def _steelyard_service(home: Home) -> Service:
         "STEELYARD_BMC_VERIFY_CA": str(home.path("rack", "ca.pem")),
         "STEELYARD_DEPLOY_ISO": f"{home.url('http')}/ipa.iso",
         "STEELYARD_IMAGE_SOURCES": '["127.0.0.0/8"]',
+        "STEELYARD_POWER_SECONDS": "5",
     }
+    if _own_database_on_postgresql(home):
+        environment["STEELYARD_DATABASE_FILE"] = str(home.credentials.path("steelyard_database_url"))
+    return environment
+
+
+def _steelyard_service(home: Home) -> Service:
     return Service(
         "steelyard",
         (sys.executable, "-m", "steelyard.main", "serve"),
         home.port("steelyard"),
-        environment,
+        server_environment(home),
         needs=("keystone",),
         check=readiness.answers(home.port("steelyard"), "/health"),
         stop_wave=1,
     )
+
+
+def _own_database_on_postgresql(home: Home) -> bool:
+    """Whether Steelyard's own database is beside the services' ones; its URL is in a file then.
+
+    Earlier releases kept it on SQLite in every home: what is there stays there.
+    """
+    if home.record.database == "sqlite" or home.path("steelyard", "steelyard.sqlite").exists():
+        return False
+    url = home.credentials.get("database_url").rstrip("/")
+    home.credentials.store("steelyard_database_url", f"{url}/steelyard")
+    return True
 
 
 # -- environments ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from urllib.parse import quote, urlsplit
 from steelyard.embedded.configuration.ini import Sections
 
 REGION = "RegionOne"
-DATABASES = ("keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1", "ironic")
+DATABASES = (
+    "keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1", "ironic", "steelyard",
+)  # fmt: skip
 PHYSICAL_NETWORK = "physnet1"
 
 

@@ -81,15 +81,15 @@ def ironic_conf(cloud: Description) -> Sections:
 
 def _interfaces() -> dict[str, str | int | float | bool]:
     return {
-        "enabled_hardware_types": "redfish,manual-management",
+        "enabled_hardware_types": "redfish,steelyard-redfish,manual-management",
         "enabled_boot_interfaces": "redfish-virtual-media,ipxe,pxe",
         "enabled_deploy_interfaces": "direct,ramdisk,noop",
         "default_deploy_interface": "direct",
         "enabled_inspect_interfaces": "agent,redfish,no-inspect",
         "default_inspect_interface": "agent",
         "enabled_management_interfaces": "redfish,noop",
-        "enabled_power_interfaces": "redfish,fake",
-        "enabled_network_interfaces": "neutron,noop",
+        "enabled_power_interfaces": "redfish,steelyard-redfish,fake",
+        "enabled_network_interfaces": "neutron,steelyard,noop",
         "default_network_interface": "neutron",
         "enabled_bios_interfaces": "no-bios,redfish",
         "enabled_firmware_interfaces": "no-firmware,redfish",
@@ -106,12 +106,17 @@ def _conductor(cloud: Description) -> dict[str, str | int | float | bool]:
         "automated_clean": True,
         "deploy_kernel": f"{cloud.url('http')}/ipa.kernel",
         "deploy_ramdisk": f"{cloud.url('http')}/ipa.initramfs",
+        # The deploy ramdisk knows rescue as well.
+        "rescue_kernel": f"{cloud.url('http')}/ipa.kernel",
+        "rescue_ramdisk": f"{cloud.url('http')}/ipa.initramfs",
         "heartbeat_interval": 5,
         "heartbeat_timeout": 60,
         "power_state_change_timeout": 60,
         "soft_power_off_timeout": 30,
         # A server that somebody switched off at its button shows within this time.
         "sync_power_state_interval": max(30, cloud.nodes // 4),
+        # What the hardware says is so: a server that its tenant shut down from within is not switched on again.
+        "force_power_state_during_sync": False,
         "check_provision_state_interval": 30,
         # An agent's heartbeat and a person's request meet often; three attempts in three seconds are too few.
         "node_locked_retry_attempts": 30,

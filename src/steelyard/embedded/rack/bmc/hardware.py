@@ -216,6 +216,8 @@ class Hardware:
 
     def _set(self, name: str, **changes: Any) -> None:
         before = self.machine(name)
+        if changes.get("power", before.power) is not before.power:
+            changes["power_since"] = datetime.datetime.now(datetime.UTC).isoformat()
         machine = replace(before, **changes)
         if machine != before:
             self._records.put(f"machine:{name}", machine.as_json())

@@ -57,12 +57,15 @@ class Machine:
     """What the present boot came from: the medium's URL, or the image on the disk."""
     media: Mapping[str, str] = field(default_factory=dict)
     """Slot (`cd`, `usb`) -> URL of what is inserted."""
+    power_since: str | None = None
+    """When `power` last changed, ISO 8601 in UTC, by the clock that the switches' log has too."""
     disks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Disk -> what is on it, as the agent wrote it; `bootable` says whether firmware can boot it. Absent: blank."""
 
     def as_json(self) -> dict[str, Any]:
         return {
             "power": self.power.value,
+            "power_since": self.power_since,
             "running": self.running.value,
             "boot": {"target": self.boot.target, "enabled": self.boot.enabled, "mode": self.boot.mode},
             "boot_id": self.boot_id,
@@ -75,6 +78,7 @@ class Machine:
     def from_json(cls, value: Mapping[str, Any]) -> Machine:
         return cls(
             power=Power(value["power"]),
+            power_since=value.get("power_since"),
             running=Running(value["running"]),
             boot=Boot(**value["boot"]),
             boot_id=value["boot_id"],
