@@ -1,0 +1,184 @@
+"""Onboarding many simulated servers: by Steelyard, by a plain script on the SDK, by a shell loop over the stock client.
+
+All three work on the same cloud in the same run, each on servers of its own, from a BMC address to `available`. The
+plain script knows everything beforehand (addresses, passwords, MACs) and works on as many at a time as Steelyard does;
+the shell loop does one after the other, as such loops do, on a few servers only; what is compared is time per server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from embedded import OPENSTACK, Cloud, Report, clock
+
+AT_A_TIME = 10
+"""As `discovery.work.ONBOARD_AT_A_TIME`."""
+POLL = 1.0
+
+Json = dict[str, Any]
+
+
+def driver_info(cloud: Cloud, server: Json, port: int, iso: str) -> dict[str, str]:
+    return {
+        "redfish_address": f"https://{server['bmc_address']}:{port}",
+        "redfish_username": server["bmc_username"],
+        "redfish_password": server["bmc_password"],
+        "redfish_verify_ca": str(cloud.home / "rack/ca.pem"),
+        "deploy_iso": iso,
+    }
+
+
+def plainly(metal: Any, server: Json, info: dict[str, str]) -> None:
+    """One server from nothing to available, as somebody would script it with openstacksdk."""
+
+    def state(*wanted: str) -> None:
+        while (now := metal.get_node(node.id)).provision_state not in wanted:
+            if "failed" in now.provision_state:
+                sys.exit(f"bench: {server['name']} is {now.provision_state}: {now.last_error}")
+            time.sleep(POLL)
+
+    node = metal.create_node(
+        name=f"plain-{server['name']}", driver="redfish", driver_info=info, resource_class="bench",
+        boot_interface="redfish-virtual-media", inspect_interface="agent", network_interface="noop",
+        properties={"capabilities": "boot_mode:uefi"},
+    )  # fmt: skip
+    ports = {
+        nic["mac"]: metal.create_port(node_id=node.id, address=nic["mac"], is_pxe_enabled=True)
+        for nic in server["nics"]
+    }
+    metal.set_node_provision_state(node.id, "manage")
+    state("manageable")
+    metal.set_node_provision_state(node.id, "inspect")
+    state("inspecting", "inspect wait")
+    state("manageable")
+    for nic in server["nics"]:
+        link = {"switch_id": nic["switch_mac"], "switch_info": nic["switch"], "port_id": nic["port"]}
+        metal.update_port(ports[nic["mac"]].id, local_link_connection=link, physical_network="physnet1")
+    metal.update_node(node.id, network_interface="neutron")
+    metal.set_node_provision_state(node.id, "provide")
+    state("available")
+
+
+LOOP = """
+node=$(openstack baremetal node create --driver redfish --name "$1" --resource-class bench {info} \
+  --boot-interface redfish-virtual-media --inspect-interface agent --network-interface noop \
+  --property capabilities=boot_mode:uefi -f value -c uuid)
+{ports}
+openstack baremetal node manage --wait 0 "$node"
+openstack baremetal node inspect --wait 0 "$node"
+{links}
+openstack baremetal node set "$node" --network-interface neutron
+openstack baremetal node provide --wait 0 "$node"
+"""
+
+
+def by_shell(cloud: Cloud, server: Json, info: dict[str, str]) -> None:
+    """One turn of the loop, with the stock client alone."""
+    words = " ".join("--driver-info " + shlex.quote(f"{key}={value}") for key, value in info.items())
+    ports = [
+        f"openstack baremetal port create {nic['mac']} --node $node --pxe-enabled true -f value -c uuid >/dev/null"
+        for nic in server["nics"]
+    ]
+    links = [
+        f"openstack baremetal port set $(openstack baremetal port list --address {nic['mac']} -f value -c UUID)"
+        f" --physical-network physnet1 --local-link-connection switch_id={nic['switch_mac']}"
+        f" --local-link-connection port_id={nic['port']} --local-link-connection switch_info={nic['switch']}"
+        for nic in server["nics"]
+    ]
+    script = LOOP.format(info=words, ports="\n".join(ports), links="\n".join(links))
+    path = f"{OPENSTACK.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script, "loop", f"shell-{server['name']}"],
+        env={**cloud.env, "PATH": path, "OS_CLOUD": "system"}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:  # the command itself holds a password, which an exception would show
+        sys.exit(f"bench: the shell loop ended with {done.returncode}: {done.stderr}")
+
+
+def ironic_cpu(cloud: Cloud) -> float:
+    return sum(sum(p.cpu_times()[:2]) for p in cloud.processes() if "ironic" in " ".join(p.cmdline()))
+
+
+def our_cpu(cloud: Cloud) -> float:
+    return sum(sum(p.cpu_times()[:2]) for p in cloud.processes() if "steelyard.main" in " ".join(p.cmdline()))
+
+
+def measured(report: Report, cloud: Cloud, what: str, count: int, work: Callable[[], None]) -> float:
+    """Seconds per server; also says how much of the machine Ironic and Steelyard took."""
+    before, ours = ironic_cpu(cloud), our_cpu(cloud)
+    with clock() as took:
+        work()
+    each = took() / count
+    report.add(f"{what}: {count} servers", took(), "s")
+    report.add(f"{what}: per server", each, "s")
+    report.add("  CPU of Ironic per server", (ironic_cpu(cloud) - before) / count, "s")
+    report.add("  CPU of Steelyard per server", (our_cpu(cloud) - ours) / count, "s")
+    return each
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--servers", type=int, default=40, help="how many by each of the first two ways (default 40)")
+    parser.add_argument("--loop", type=int, default=3, help="how many by the shell loop (default 3)")
+    options = parser.parse_args()
+    report = Report()
+    print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.2f}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="steelyard-bench-") as directory:
+        cloud = Cloud(Path(directory) / "home")
+        cloud.steelyard("up", "--nodes", str(2 * options.servers + options.loop))
+        try:
+            compare(report, cloud, options.servers, options.loop)
+        finally:
+            cloud.steelyard("down")
+    print(f"\nload after {os.getloadavg()[0]:.2f}\n\n{report.table()}")
+
+
+def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(cloud.home / "clouds.yaml")
+    import openstack
+
+    state = json.loads((cloud.home / "home.json").read_text())
+    rack = iter(json.loads((cloud.home / "rack/rack.json").read_text())["servers"])
+    port, iso = state["ports"]["bmc"], f"http://127.0.0.1:{state['ports']['http']}/ipa.iso"
+    shell, plain, ours = (list(itertools.islice(rack, number)) for number in (loop, count, count))
+
+    def loop_over() -> None:
+        for server in shell:
+            by_shell(cloud, server, driver_info(cloud, server, port, iso))
+
+    def script() -> None:
+        metal = openstack.connect(cloud="system").baremetal
+        with ThreadPoolExecutor(AT_A_TIME) as workers:
+            work = [workers.submit(plainly, metal, each, driver_info(cloud, each, port, iso)) for each in plain]
+            for done in work:
+                done.result()
+
+    def steelyard() -> None:
+        targets = [each["bmc_address"] for each in ours]
+        cloud.steelyard(
+            "--os-cloud", "admin", "discover", *targets, "--port", str(port),
+            "--credentials", cloud.home / "rack/credentials.yaml", "--wait",
+        )  # fmt: skip
+        cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait")
+
+    looped = measured(report, cloud, "shell loop over the stock client", len(shell), loop_over)
+    scripted = measured(report, cloud, f"plain script, {AT_A_TIME} at a time", len(plain), script)
+    onboarded = measured(report, cloud, "Steelyard, bulk onboarding", len(ours), steelyard)
+    report.add("Steelyard's time per server to the plain script's", onboarded / scripted, "times")
+    report.add("the shell loop's to Steelyard's (wanted: at least 10)", looped / onboarded, "times")
+
+
+if __name__ == "__main__":
+    main()
