@@ -65,31 +65,58 @@ COMMANDS: dict[str, Command] = {
         _LOCAL,
         ("steelyard serve", "STEELYARD_CLOUD=mycloud steelyard serve --listen 192.0.2.10"),
     ),
+    "attention": Command(
+        "What needs a human, and the next safe command.", ("steelyard.attention.commands:app",), _OPERATOR
+    ),
     "discover": Command("Find servers by their BMCs.", ("steelyard.discovery.commands:discover",), _OPERATOR),
+    "leaks": Command("What was left behind, in all services.", ("steelyard.lifecycle.leak_commands:leaks",), _OPERATOR),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
-        "Servers under management: list, show, onboard, wait, delete.",
+        "Servers under management: list, show, onboard, release, maintenance, retire, delete.",
         (
             "steelyard.inventory.commands:node_app",
+            "steelyard.inventory.record_commands:node_app",
             "steelyard.discovery.commands:node_app",
             "steelyard.lifecycle.commands:node_app",
+            "steelyard.lifecycle.node_commands:app",
+            "steelyard.events.commands:node_app",
         ),
         _OPERATOR,
     ),
+    "view": Command("Saved views of the inventory.", ("steelyard.inventory.record_commands:view_app",), _OPERATOR),
+    "part": Command("Where a disk or NIC is, and was.", ("steelyard.inventory.record_commands:part_app",), _OPERATOR),
     "pool": Command("Pools of nodes that flavors draw on.", ("steelyard.flavors.commands:pool_app",), _OPERATOR),
+    "reconciler": Command(
+        "Work that nobody asked for, done again and again.",
+        ("steelyard.operations.reconciler_commands:app",),
+        _OPERATOR,
+    ),
     "isolation": Command(
         "What network each NIC should be on, and is on.", ("steelyard.isolation.commands:app",), _OPERATOR
     ),
+    "audit": Command(
+        "The record of events: list, export, verify.", ("steelyard.events.commands:audit_app",), _OPERATOR
+    ),
+    "webhook": Command("Have events sent to a URL.", ("steelyard.events.webhook_commands:app",), _OPERATOR),
     "image": Command("Images to deploy.", ("steelyard.images.commands:app",), _TENANT),
     "flavor": Command("Flavors, and how many are free.", ("steelyard.flavors.commands:app",), _TENANT),
     "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
     "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
     "server": Command(
-        "Deployed servers: create, list, show, wait, power, delete.",
-        ("steelyard.lifecycle.commands:server_app",),
+        "Deployed servers: create, list, show, wait, power, rebuild, rescue, delete.",
+        (
+            "steelyard.lifecycle.commands:server_app",
+            "steelyard.lifecycle.renewal_commands:app",
+            "steelyard.events.commands:server_app",
+        ),
         _TENANT,
     ),
-    "operation": Command("Work in progress and done.", ("steelyard.operations.commands:app",), _TENANT),
+    "events": Command("What happened, and what happens.", ("steelyard.events.commands:events",), _TENANT),
+    "operation": Command(
+        "Work in progress and done: list, show, wait, pause, resume, cancel, bulk.",
+        ("steelyard.operations.commands:app",),
+        _TENANT,
+    ),
 }
 
 _USAGE = """Usage: steelyard [OPTIONS] COMMAND ...
@@ -240,10 +267,14 @@ def _load(name: str) -> Callable[..., object]:
         if isinstance(found, typer.Typer):
             merged.registered_commands += found.registered_commands
             merged.registered_groups += found.registered_groups
+            if found.registered_callback and found.registered_callback.invoke_without_command is True:
+                merged.registered_callback = found.registered_callback  # a group that does something by itself
         else:
             epilog = examples(*command.examples) if command.examples else getattr(sys.modules[module], "EXAMPLES", None)
             merged.command(name, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]})(found)
             return merged
+    if merged.registered_callback is not None:
+        return merged
     lines = [_first_example(found.epilog) for found in merged.registered_commands]
     merged.callback(epilog=examples(*filter(None, lines)))(_stay_a_group)
     return merged

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from steelyard.errors import Unavailable
+
 
 class Settings(BaseSettings):
     """Every setting of the server and of the embedded cloud, from `STEELYARD_<NAME>`.
@@ -35,9 +37,12 @@ class Settings(BaseSettings):
     port: int = 8990
     database: str | None = None
     """SQLAlchemy URL of Steelyard's own database. Unset: SQLite under `<home>/steelyard/`."""
+    database_file: Path | None = None
+    """File that holds this URL with its password, for those who keep secrets out of environments."""
     replica: str = "steelyard"
-    """Name of this server among those that share a database; the same again after a restart, so that it takes up
-    the operations that it left."""
+    """Name of this server among those that share a database; no two at a time may have the same."""
+    lease_seconds: float = Field(default=15.0, ge=1.0, le=600.0)
+    """After so many seconds without a heartbeat a server is dead, and the others take its work over."""
     operations_at_a_time: int = 50
     """How many operations this server works on; the others wait as pending."""
     secret_keys: Path | None = None
@@ -46,11 +51,23 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: JSON lines, or lines for people when standard error is a terminal."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    metrics_token_file: Path | None = None
+    """File with the token that Prometheus shows at /metrics. Unset: `<home>/secrets/metrics_token`; made when it is
+    missing."""
     max_body_bytes: int = 1 << 20
     """Largest JSON body; larger ones are answered 413 before they are read."""
     max_image_bytes: int = 64 << 30
     image_sources: tuple[str, ...] = ()
     """Networks (CIDR) that `image add URL` may fetch from although they are private, e.g. `["127.0.0.0/8"]`."""
+
+    event_streams_per_user: int = Field(default=20, ge=1)
+    """Event streams that one user may have open on this server."""
+    event_streams: int = Field(default=2000, ge=1)
+    """Event streams that this server keeps open for all users together."""
+    webhook_targets: tuple[str, ...] = ()
+    """Networks (CIDR) that webhooks may be sent to although they are private, e.g. `["10.1.0.0/16"]`."""
+    webhook_hours: float = Field(default=24.0, gt=0.0)
+    """How long a webhook that cannot be reached is tried; older events are then given up."""
 
     provisioning_network: str = "provisioning"
     cleaning_network: str = "cleaning"
@@ -59,6 +76,18 @@ class Settings(BaseSettings):
     quarantine_network: str = "quarantine"
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
+
+    power_seconds: float = Field(default=15.0, ge=1.0)
+    """Seconds between two looks for deployed servers that went off or came on, whose NICs then change networks."""
+
+    guard_seconds: float = Field(default=20.0, ge=1.0)
+    """Seconds between two looks at all nodes and servers, by which the guard takes away what is not proven clean."""
+    found_available: Literal["finding", "trust", "quarantine"] = "finding"
+    """Nodes that were available when Steelyard first came, of which nobody knows whether they are clean: they stay in
+    the offer and are found (`finding`), are taken as clean (`trust`), or are taken out of the offer (`quarantine`)."""
+    clean_again: bool = False
+    """Whether a node that was taken out of the offer, since nothing proves it clean, is cleaned and released at once;
+    otherwise it waits for an administrator."""
 
     inspect_seconds: float = Field(default=900.0, ge=60.0)
     """How long an onboarding waits for the agent's report: from power on, through the firmware, to the end."""
@@ -74,12 +103,25 @@ class Settings(BaseSettings):
     """YAML file that names the switches and how to read them back; see docs/switches.md."""
 
     def steelyard_database(self) -> str:
-        """The database's SQLAlchemy URL, with the default worked out."""
+        """The database's SQLAlchemy URL, with the default worked out. Raises `Unavailable` for an unreadable file."""
+        if self.database is None and self.database_file is not None:
+            try:
+                return self.database_file.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Unavailable(
+                    f"The file of the database's URL cannot be read: {type(error).__name__}.",
+                    code="database_file_unreadable",
+                    next="check STEELYARD_DATABASE_FILE",
+                ) from None
         return self.database or f"sqlite:///{self.home / 'steelyard' / 'steelyard.sqlite'}"
 
     def resolved_secret_keys(self) -> Path:
         """The key file, with the default worked out."""
         return self.secret_keys or self.home / "secrets" / "steelyard_keys"
+
+    def resolved_metrics_token(self) -> Path:
+        """The file of the metrics' token, with the default worked out."""
+        return self.metrics_token_file or self.home / "secrets" / "metrics_token"
 
     def readable_bmc_ca(self) -> Path | None:
         """The BMCs' CA file if this machine has it too: then a sweep verifies before it sends any credential."""

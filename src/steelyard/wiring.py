@@ -9,10 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from steelyard.attention import routes as attention_routes
+from steelyard.attention import work as attention_work
+from steelyard.attention.metrics import FleetMetrics
+from steelyard.attention.service import AttentionService
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
+from steelyard.discovery import bulk as discovery_bulk
 from steelyard.discovery import routes as discovery_routes
 from steelyard.discovery import work as discovery_work
 from steelyard.discovery.service import DiscoveryService
+from steelyard.events import routes as events_routes
+from steelyard.events import webhook_routes
+from steelyard.events import work as events_work
+from steelyard.events.audit import AuditService
+from steelyard.events.service import EventService
+from steelyard.events.streams import Streams
+from steelyard.events.webhooks import WebhookService
 from steelyard.flavors import routes as flavors_routes
 from steelyard.flavors.service import FlavorService
 from steelyard.hardware.redfish.port import BmcProber
@@ -21,22 +34,34 @@ from steelyard.images import routes as images_routes
 from steelyard.images import work as images_work
 from steelyard.images.service import ImageService
 from steelyard.inventory import routes as inventory_routes
+from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
 from steelyard.ipam import routes as ipam_routes
 from steelyard.ipam.service import IpamService
 from steelyard.isolation import routes as isolation_routes
+from steelyard.isolation import work as isolation_work
+from steelyard.isolation.flips import Flips
 from steelyard.isolation.service import IsolationService
+from steelyard.lifecycle import bulk as lifecycle_bulk
+from steelyard.lifecycle import guarding, leak_routes
 from steelyard.lifecycle import routes as lifecycle_routes
 from steelyard.lifecycle import work as lifecycle_work
+from steelyard.lifecycle.leaking import LeakService
+from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.service import NetworkService
+from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
+from steelyard.operations.bulking import Bulk
 from steelyard.operations.engine import DurableOperations
+from steelyard.operations.leases import ServerLease
 from steelyard.operations.model import Operations
+from steelyard.operations.reconcilers import PeriodicReconcilers
 from steelyard.settings import Settings
 from steelyard.store import Store
 from steelyard.web.app import build_app
+from steelyard.web.metrics import Metrics
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -62,6 +87,17 @@ class Steelyard:
     lifecycle: LifecycleService
     isolation: IsolationService
 
+    bulk: Bulk
+    """Actions on many things; rooms' actions are registered in `assemble`."""
+    reconcilers: PeriodicReconcilers
+    observer: Observer
+    """The cloud's bulk lists, shared by all reconcilers."""
+    attention: AttentionService
+    events: EventService
+    streams: Streams
+    audit: AuditService
+    webhooks: WebhookService
+
 
 def assemble(
     settings: Settings,
@@ -71,8 +107,14 @@ def assemble(
     operations: Operations,
     switches: SwitchReaders,
     prober: BmcProber,
+    lease: ServerLease | None = None,
 ) -> Steelyard:
-    """The services of all rooms over the given parts, real ones or fakes; their kinds of operation are registered."""
+    """The services of all rooms over the given parts, real ones or fakes; their kinds of operation, bulk actions and
+    reconcilers are registered. `lease`: this server's, which the durable engine of operations has too."""
+    lease = lease or ServerLease(store.servers, replica=settings.replica, alone=store.database.is_sqlite)
+    observer = Observer(clouds)
+    flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings)
+    reconcilers = PeriodicReconcilers(store.reconcilers, lease)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -85,15 +127,34 @@ def assemble(
         networks=NetworkService(clouds=clouds, settings=settings),
         ipam=IpamService(clouds=clouds),
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
-        inventory=InventoryService(clouds=clouds, store=store),
-        lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings),
-        isolation=IsolationService(clouds=clouds, switches=switches, settings=settings),
+        inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
+        lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
+        isolation=IsolationService(
+            clouds=clouds, switches=switches, settings=settings, store=store, flips=flips, observer=observer
+        ),
+        bulk=Bulk(operations, store),
+        reconcilers=reconcilers,
+        observer=observer,
+        attention=AttentionService(observer=observer, store=store, reconcilers=reconcilers),
+        events=EventService(clouds=clouds, store=store, operations=operations),
+        streams=Streams(store.events, per_user=settings.event_streams_per_user, total=settings.event_streams),
+        audit=AuditService(store=store, folder=settings.home / "steelyard"),
+        webhooks=WebhookService(store=store, settings=settings),
     )
     operations.register(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
     )
+    built.bulk.register(*lifecycle_bulk.actions(built.lifecycle), *discovery_bulk.actions(built.discovery))
+    reconcilers.register(*built.bulk.reconcilers())
+    reconcilers.register(*attention_work.reconcilers(built.attention))
+    reconcilers.register(*events_work.reconcilers(built.audit, built.webhooks))
+    events_work.signal_on_events(store, reconcilers)
+    reconcilers.register(*inventory_work.reconcilers(built.inventory))
+    reconcilers.register(*guarding.reconcilers(built.lifecycle, observer, settings))
+    reconcilers.register(*isolation_work.reconcilers(built.isolation))
+    reconcilers.register(*leak_reconcilers(LeakService(clouds=clouds, store=store)))
     return built
 
 
@@ -108,8 +169,13 @@ def create_app(built: Steelyard) -> FastAPI:
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),
             lifecycle_routes.router(built.lifecycle),
+            leak_routes.router(LeakService(clouds=built.clouds, store=built.store)),
             isolation_routes.router(built.isolation),
-            operations_routes.router(built.operations),
+            operations_routes.router(built.operations, built.bulk),
+            reconciler_routes.router(built.reconcilers),
+            attention_routes.router(built.attention),
+            events_routes.router(built.events, built.streams, built.audit, built.clouds.identity.validate),
+            webhook_routes.router(built.webhooks),
         ],
         validate=built.clouds.identity.validate,
         checks={
@@ -117,7 +183,24 @@ def create_app(built: Steelyard) -> FastAPI:
             "identity": built.clouds.identity.project_names,
         },
         settings=built.settings,
+        metrics=_metrics(built),
     )
+
+
+def _metrics(built: Steelyard) -> Metrics:
+    """What is measured of this server, and the database's numbers beside it."""
+    metrics = Metrics(built.settings.resolved_metrics_token())
+    fleet = FleetMetrics(
+        metrics.registry,
+        store=built.store,
+        reconcilers=built.reconcilers,
+        replica=built.settings.replica,
+        streams=built.streams.__len__,
+    )
+    fleet.begin()
+    metrics.before_each(fleet.count)
+    metrics.make_token()
+    return metrics
 
 
 def open_operations(settings: Settings, store: Store) -> DurableOperations:
@@ -126,10 +209,13 @@ def open_operations(settings: Settings, store: Store) -> DurableOperations:
         url = f"sqlite:///{settings.home / 'steelyard' / 'operations.sqlite'}"
     else:
         url = store.database.url.render_as_string(hide_password=False)
+    lease = ServerLease(
+        store.servers, replica=settings.replica, seconds=settings.lease_seconds, alone=store.database.is_sqlite
+    )
     return DurableOperations(
         store.operations,
+        lease,
         database_url=url,
-        executor_id=settings.replica,
         concurrency=settings.operations_at_a_time,
     )
 
@@ -153,5 +239,6 @@ def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
         operations=operations,
         switches=open_switches(settings.switches),
         prober=AioBmcProber(verify_ca=settings.readable_bmc_ca()),
+        lease=operations.lease,
     )
     return built, operations

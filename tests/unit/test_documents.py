@@ -15,8 +15,11 @@ from steelyard.discovery.service import ONBOARD, SWEEP
 from steelyard.images.service import FETCH
 from steelyard.isolation.model import intended_role
 from steelyard.lifecycle.model import Phase
-from steelyard.lifecycle.service import CREATE, DELETE, DELETE_NODE, POWER, RECLAIM
+from steelyard.lifecycle.nodes import CLEAN, DELETE_NODE, INSPECT, MAINTENANCE, RELEASE, REMOVE, RETIRE, UNRETIRE
+from steelyard.lifecycle.renewal import REBUILD, RESCUE, UNRESCUE
+from steelyard.lifecycle.service import CREATE, DELETE, POWER, RECLAIM
 from steelyard.main import COMMANDS
+from steelyard.operations.bulk import BULK_ADMIN
 from steelyard.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -64,11 +67,14 @@ def _tree() -> dict[str, set[str] | None]:
             if isinstance(app, typer.Typer):
                 words = words or set()
                 words |= {str(each.name or getattr(each.callback, "__name__", "")) for each in app.registered_commands}
+                words |= {str(group.name) for group in app.registered_groups}
         found[name] = words
     return found
 
 
 TREE = _tree()
+BY_THEMSELVES = {"attention"}
+"""Groups that do something without a sub-command."""
 
 
 def _quoted_commands(text: str) -> Iterator[str]:
@@ -101,6 +107,8 @@ def _problem(command: str) -> str | None:
         return None
     if path[0] not in TREE:
         return f"there is no command {path[0]}"
+    if path[0] in BY_THEMSELVES and words[words.index(path[0]) + 1 :][:1] and words[words.index(path[0]) + 1][0] == "-":
+        return None  # options of the group's own; their values are no sub-commands
     words_after = TREE[path[0]]
     if words_after is None or len(path) == 1:
         return None
@@ -154,4 +162,6 @@ def test_the_phases_and_their_roles_are_those_of_the_code() -> None:
 def test_the_kinds_of_operation_are_those_of_the_code() -> None:
     api = (ROOT / "docs" / "api.md").read_text()
     described = set(re.findall(r"^\| `([a-z]+\.[a-z]+)` \|", api, re.MULTILINE))
-    assert described == {SWEEP, ONBOARD, FETCH, CREATE, POWER, DELETE, RECLAIM, DELETE_NODE}
+    nodes = {DELETE_NODE, REMOVE, RELEASE, CLEAN, INSPECT, MAINTENANCE, RETIRE, UNRETIRE}
+    servers = {CREATE, POWER, DELETE, RECLAIM, REBUILD, RESCUE, UNRESCUE}
+    assert described - {BULK_ADMIN} == {SWEEP, ONBOARD, FETCH} | servers | nodes

@@ -68,10 +68,10 @@ def test_it_can_be_typed(words: list[str]) -> None:
     name, *rest = rest
     assert name in main.COMMANDS, f"there is no command {name}"
     found = command(name)
-    if hasattr(found, "commands"):
+    while hasattr(found, "commands") and not (found.invoke_without_command and (not rest or rest[0].startswith("-"))):
         assert rest, f"{name} needs a sub-command"
         assert rest[0] in found.commands, f"{name} has no sub-command {rest[0]}"
-        found = found.commands[rest[0]]
+        found, *rest = found.commands[rest[0]], *rest[1:]
     said = {word.split("=")[0] for word in rest if word.startswith("-")}
     unknown = said - {"-", "--WORD"} - GLOBAL - options_of(found)
     assert not unknown, f"{name} has no options {unknown}"

@@ -23,7 +23,21 @@ WaitTimeout = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Most rows to show. Default: all.")]
 Marker = Annotated[str | None, typer.Option("--marker", help="Id of the last row seen; show what comes after it.")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Most at work at a time. Default: 20.")]
+Wave = Annotated[int | None, typer.Option("--wave", min=1, help="So many a wave; the next begins when all have ended.")]
+WavePause = Annotated[float | None, typer.Option("--wave-pause", min=0, help="Seconds between two waves.")]
+MaxFailures = Annotated[
+    int | None, typer.Option("--max-failures", min=0, help="When more have failed, no more are started.")
+]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for the record.")]
+
+
+def bulk_limits(
+    concurrency: int | None, wave: int | None, wave_pause: float | None, max_failures: int | None
+) -> dict[str, int | float]:
+    """The fields of a bulk request for what was given of these options."""
+    given = {"concurrency": concurrency, "wave": wave, "wave_pause": wave_pause, "max_failures": max_failures}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def examples(*lines: str) -> str:

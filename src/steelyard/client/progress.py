@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from steelyard.client.errors import EXIT_UNAVAILABLE, ClientError, OperationFailed, WaitTimeout
-from steelyard.client.rest import Client, Json
+from steelyard.client.rest import Client, Json, Params
 from steelyard.client.text import safe, width
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -100,12 +100,12 @@ class Patience:
         self._client = client
         self._sleep = sleep
 
-    def get(self, path: str) -> Json:
+    def get(self, path: str, params: Params | None = None) -> Json:
         """The answer. Raises `ServerUnreachable` (or what it says) after `PATIENCE` seconds without one."""
         tries = 0
         while True:
             try:
-                return self._client.get(path)
+                return self._client.get(path, params)
             except ClientError as error:
                 tries += 1
                 if error.exit_code != EXIT_UNAVAILABLE or tries * LATER_POLL >= PATIENCE:

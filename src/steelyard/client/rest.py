@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from steelyard.client.errors import ApiError, ClientError, ServerUnreachable
 from steelyard.client.session import Choices, Session, chosen
@@ -26,6 +27,8 @@ Params: TypeAlias = Mapping[str, str | int | float | bool | list[str] | None]
 
 PAGE = 1000
 UPLOAD_CHUNK = 1 << 20
+SILENCE = 45.0
+"""Seconds without a line after which a stream counts as broken."""
 RETRY_AFTER = 1.0
 """Seconds before a request whose answer was lost is sent again."""
 
@@ -80,6 +83,9 @@ class Client:
     def put(self, path: str, json: Mapping[str, Any]) -> Json:
         return self._request("PUT", path, json=dict(json))
 
+    def patch(self, path: str, json: Mapping[str, Any]) -> Json:
+        return self._request("PATCH", path, json=dict(json))
+
     def delete(self, path: str, params: Params | None = None) -> Json:
         return self._request("DELETE", path, params=params)
 
@@ -90,22 +96,82 @@ class Client:
             headers["Content-Length"] = str(size)
         return self._request("POST", path, params=params, headers=headers, file=file)
 
+    def download(self, path: str, params: Params | None = None) -> Iterator[bytes]:
+        """The body of an answer, piece by piece; takes as long as it takes."""
+        import httpx
+
+        options: dict[str, Any] = {"params": _present(params), "timeout": httpx.Timeout(None, connect=10.0)}
+        for last_try in (False, True):
+            headers = {"X-Auth-Token": self._session.token(fresh=last_try), "Accept": "*/*"}
+            try:
+                with self._http.stream("GET", path, headers=headers, **options) as answer:
+                    if answer.status_code == 401 and not last_try:
+                        continue
+                    if not answer.is_success:
+                        answer.read()
+                        _read(answer)
+                    yield from answer.iter_bytes()
+                    return
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                raise ServerUnreachable(
+                    f"Steelyard cannot be reached at {self._session.url()}: {error}", next="steelyard status"
+                ) from None
+
+    @contextmanager
+    def lines(
+        self, path: str, params: Params | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[str]]:
+        """The lines of an answer that lasts, as they come. Silence for three times the keep-alive of 15 s is a break.
+
+        Raises `ApiError`, and `ServerUnreachable` also when the connection breaks on the way.
+        """
+        import httpx
+
+        for last_try in (False, True):
+            sent = {
+                **(headers or {}),
+                "X-Auth-Token": self._session.token(fresh=last_try),
+                "Accept": "text/event-stream",
+            }
+            timeout = httpx.Timeout(self._timeout, connect=10.0, read=SILENCE)
+            try:
+                with self._http.stream("GET", path, params=_present(params), headers=sent, timeout=timeout) as answer:
+                    if answer.status_code == 401 and not last_try:
+                        continue
+                    if not answer.is_success:
+                        answer.read()
+                        _read(answer)
+                    yield answer.iter_lines()
+                    return
+            except (httpx.TransportError, httpx.InvalidURL) as error:
+                raise ServerUnreachable(
+                    f"Steelyard cannot be reached at {self._session.url()}: {error}", next="steelyard status"
+                ) from None
+
     def list_all(
-        self, path: str, params: Params | None = None, *, limit: int | None = None, marker: str | None = None
+        self,
+        path: str,
+        params: Params | None = None,
+        *,
+        limit: int | None = None,
+        marker: str | None = None,
+        heed: Callable[[Json], None] = lambda _: None,
     ) -> list[Json]:
-        """All rows of a list, or the first `limit` after `marker`, over as many pages as it takes."""
+        """All rows of a list, or the first `limit` after `marker`, over as many pages as it takes. `heed` sees each
+        answer, for what it says beside the rows."""
         rows: list[Json] = []
         query: dict[str, Any] = {**(params or {}), "marker": marker}
         while True:
             wanted = PAGE if limit is None else min(PAGE, limit - len(rows))
             answer = self.get(path, {**query, "limit": wanted})
+            heed(answer)
             page = next((value for value in answer.values() if isinstance(value, list)), [])
             rows += page
             following = answer.get("next")
             if not following or not page or (limit is not None and len(rows) >= limit):
                 return rows
             # Only the query is taken: behind a proxy, the path that the server knows may not be ours.
-            query = dict(parse_qsl(urlsplit(str(following)).query))
+            query = parse_qs(urlsplit(str(following)).query, keep_blank_values=True)
 
     def find(self, path: str, reference: str) -> str:
         """The id of the row with this id or name. Raises `ApiError` 404 `not_found`, or 409 `ambiguous`."""

@@ -12,7 +12,7 @@ import os
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from steelyard.client.errors import NotAuthenticated, NotConfigured, ServerUnreachable
 
@@ -135,6 +135,11 @@ class Session:
         if names := _cloud_names():
             return "choose one with --os-cloud or OS_CLOUD: " + ", ".join(names)
         return "give --os-cloud NAME (an entry of clouds.yaml) or set the OS_* variables"
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether what is printed there may be coloured: a terminal that can, of somebody who has not set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _home_file() -> Path:

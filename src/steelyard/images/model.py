@@ -143,12 +143,12 @@ def parse_url(text: str) -> SplitResult:
     return url
 
 
-def parse_networks(texts: Sequence[str]) -> tuple[Net, ...]:
-    """The networks of the setting `image_sources`. Raises `Invalid`."""
+def parse_networks(texts: Sequence[str], *, setting: str = "image_sources") -> tuple[Net, ...]:
+    """The networks of a setting. Raises `Invalid` (`invalid_setting`)."""
     try:
         return tuple(ip_network(text, strict=False) for text in texts)
     except ValueError as error:
-        raise Invalid(f"image_sources: {error}.", code="invalid_setting") from None
+        raise Invalid(f"{setting}: {error}.", code="invalid_setting") from None
 
 
 def may_fetch_from(address: Address, allowed: Sequence[Net]) -> bool:

@@ -56,7 +56,7 @@ class ImageService:
         self._spool = Spool(settings.home / "steelyard" / "spool", max_bytes=settings.max_image_bytes)
         self._allowed = parse_networks(settings.image_sources)
         self._resolve = resolve
-        self._turns = Turns()
+        self._turns = Turns(store.locks, scope="images")
 
     def all(self, actor: Actor, token: str) -> list[Image]:
         """What the caller may use: their own, shared with them, public."""

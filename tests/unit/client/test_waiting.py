@@ -114,7 +114,7 @@ def test_nodes(phase: str, wanted: str, verdict: Verdict) -> None:
     look = judge_node(wanted, row)
     assert look.verdict is verdict
     if verdict is Verdict.FAILED:
-        assert look == Look(verdict, "quarantined (clean failed): dead disk", "steelyard node onboard c1")
+        assert look == Look(verdict, "quarantined (clean failed): dead disk", "steelyard node release n1 --wait")
 
 
 def test_the_phases_that_can_be_named_are_those_of_the_life_cycle() -> None:
