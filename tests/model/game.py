@@ -272,7 +272,7 @@ class Game:
 
     # The end
 
-    def settle(self, rounds: int = 4000) -> None:
+    def settle(self, rounds: int = 20_000) -> None:
         """No more faults; everything runs until nothing moves. Says what does not come to rest."""
         self.faults.calm()
         world = self.world

@@ -198,6 +198,10 @@ class Truths:
     def check_rest(self) -> None:
         """Everything has come to rest: nothing is unfinished, unexplained or left behind."""
         game = self.game
+        game.faults.calm()
+        for operation in game.store.operations.all(limit=1000):
+            if not operation.phase.ended and operation.pause_requested:
+                game.operations.resume(operation.id, reason="the storm is over", by="ada")
         game.settle()
         for operation in game.store.operations.all(limit=1000):
             if not operation.phase.ended and operation.paused_at is not None:

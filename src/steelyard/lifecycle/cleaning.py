@@ -56,7 +56,8 @@ class Cleaning:
             if node.notes.get(WITHDRAWN) != note:
                 self._clouds.own.nodes.update(node.id, noting(node, {WITHDRAWN: note}))
             return Done({"provision_state": state, "retired": True})
-        if state in STOPPED:
+        adopted = state == "active" and node.instance_id is None  # with the stock client, instead of being cleaned
+        if state in STOPPED or adopted:
             why = node.last_error or ("it was stopped" if state == "manageable" else "no reason given")
             return self.failed(node, ctx, f"its cleaning failed ({state}): {why}")
         at_work = state == "clean wait" and node.automated_clean is not False

@@ -11,8 +11,9 @@ from steelyard.lifecycle.model import Action, check
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.servers import Server, cloud_of, find_image
 from steelyard.nouns import Actor
-from steelyard.operations.keys import REQUEST, Locks, Turns, digest, repeated
+from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
+from steelyard.store import Store
 
 REBUILD = "servers.rebuild"
 RESCUE = "servers.rescue"
@@ -29,11 +30,12 @@ class Renewal:
     Returns the server and an operation that follows Nova to the end. The same `key` again asks Nova nothing.
     """
 
-    def __init__(self, *, clouds: Clouds, operations: Operations, locks: Locks, find: Find):
+    def __init__(self, *, clouds: Clouds, operations: Operations, store: Store, find: Find):
         self._clouds = clouds
         self._operations = operations
         self._find = find
-        self._turns = Turns(locks, scope="renewal")
+        self._store = store
+        self._turns = Turns(store.locks, scope="renewal")
 
     def rebuild(
         self, actor: Actor, token: str, reference: str, *, image: str | None = None, reason: str | None = None,
@@ -57,6 +59,11 @@ class Renewal:
             found = find_image(cloud, wanted)
             if server.node is not None:
                 Protection(self._clouds).lift(server.node)
+            self._store.events.append(  # before Nova is asked: what is on the disk is lost then
+                f"server:{instance.id}", "server.rebuild_asked", actor=actor.user_name, reason=reason,
+                detail=f"the rebuild of server {instance.name} was asked for", request_id=request_id,
+                project_id=instance.project_id,
+            )  # fmt: skip
             cloud.compute.rebuild(instance.id, found.id)
             params = {"image_id": found.id, "image": found.name, REQUEST: request}
             return server, self._start(REBUILD, server, actor, params, reason, key, request_id)

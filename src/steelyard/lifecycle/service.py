@@ -59,7 +59,7 @@ class LifecycleService:
         self._turns = Turns(store.locks, scope="servers")
         self.power_networks = PowerNetworks(clouds, store, flips)
         self.nodes = NodeLifecycle(clouds=clouds, store=store, operations=operations)
-        self.renewal = Renewal(clouds=clouds, operations=operations, locks=store.locks, find=self.server)
+        self.renewal = Renewal(clouds=clouds, operations=operations, store=store, find=self.server)
 
     # Servers
 
@@ -268,6 +268,12 @@ class LifecycleService:
             check(Action.RECLAIM if reclaims else Action.RELEASE, node, instance)
             if node is not None:
                 Protection(self.clouds).lift(node)
+            # Before Nova is asked: whatever happens between here and the operation, it is known who asked for it.
+            self.store.events.append(
+                f"server:{instance.id}", "server.release_asked", actor=actor.user_name, reason=reason,
+                detail=f"the release of server {instance.name} was asked for", request_id=request_id,
+                project_id=instance.project_id,
+            )  # fmt: skip
             self._cloud_of(actor, token, instance).compute.delete(instance.id)
             self._end_waiting(instance.id)
             params = {"server_id": instance.id, "name": instance.name, REQUEST: request}
