@@ -7,7 +7,7 @@ import ipaddress
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -280,6 +280,13 @@ class Game:
             world.release_node(node_id)
             world.find_bmc(node_id)
         world.broken.clear()
+        for node in list(world.nodes.values()):  # in maintenance no agent goes on; whoever set it ends it
+            if (
+                node.maintenance
+                and node.provision_state in {"cleaning", "clean wait", "inspecting", "inspect wait"}
+                and "quarantine" not in node.notes
+            ):
+                world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None)
         quiet = 0
         for _ in range(rounds):
             ready = self.tasks.ready()

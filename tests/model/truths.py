@@ -152,7 +152,7 @@ class Truths:
             if exposure.after == NOBODY:
                 continue  # deployed by an administrator with a stock client, for nobody
             offer = exposure.offer
-            if offer is not None and offer.by != STEELYARD and not self._guarded_since(offer.since):
+            if offer is not None and offer.by != STEELYARD and not self._guarded_between(offer.since, exposure.at):
                 continue  # offered by the outside world, and no run of the guard since
             self.game.fail(
                 f"I2: {self.game.name(exposure.node_id)} was given to {self._project(exposure.after)} with the data of "
@@ -167,9 +167,9 @@ class Truths:
                     f"{self._project(truth.holder(self.game.world.nodes[node_id]))} on it"
                 )
 
-    def _guarded_since(self, moment: datetime) -> bool:
-        """Whether a run of the guard that nothing disturbed began after this."""
-        return any(run > moment for run in self.runs)
+    def _guarded_between(self, offered: datetime, claimed: datetime) -> bool:
+        """Whether a run of the guard that nothing disturbed began while it was offered."""
+        return any(offered < run < claimed for run in self.runs)
 
     def _project(self, project_id: str | None) -> str:
         names = {known: name for name, known in self.game.world.identities.projects.items()}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound
-from steelyard.lifecycle.model import WITHDRAWN, leaving_note, noting, quarantine
+from steelyard.lifecycle.model import WITHDRAWN, leaving_note, noting, quarantine, releasing
 from steelyard.lifecycle.patience import POLL
 from steelyard.lifecycle.progress import cleaning
 from steelyard.lifecycle.quarantine import Quarantine
@@ -56,6 +56,8 @@ class Cleaning:
             if node.notes.get(WITHDRAWN) != note:
                 self._clouds.own.nodes.update(node.id, noting(node, {WITHDRAWN: note}))
             return Done({"provision_state": state, "retired": True})
+        if taken := self.taken(node, ctx):
+            return taken
         adopted = state == "active" and node.instance_id is None  # with the stock client, instead of being cleaned
         if state in STOPPED or adopted:
             why = node.last_error or ("it was stopped" if state == "manageable" else "no reason given")
@@ -63,6 +65,17 @@ class Cleaning:
         at_work = state == "clean wait" and node.automated_clean is not False
         result = {SEEN: datetime.now(UTC).isoformat()} if at_work and not isinstance(seen, str) else {}
         return Retry(POLL, cleaning(node), result)
+
+    def taken(self, node: Node, ctx: StepContext) -> Failed | None:
+        """Whether somebody else has put it into quarantine meanwhile: in maintenance no agent ends a clean."""
+        why = quarantine(node)
+        if why is None or releasing(node) == ctx.operation_id:
+            return None
+        name = node.name or node.id
+        return Failed(
+            f"Node {name} was quarantined meanwhile: {why}", code="quarantined",
+            next=f"steelyard node release {name} --wait",
+        )  # fmt: skip
 
     def failed(self, node: Node, ctx: StepContext, why: str) -> Failed:
         """Quarantine the node; what the operation says then."""

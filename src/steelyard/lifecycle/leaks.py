@@ -100,7 +100,9 @@ def _nodes(nodes: Iterable[Node], instances: Mapping[str, Instance]) -> Iterator
         yield Leak(
             "node_without_server", node.id, _name(node),
             f"Ironic says that server {node.instance_id} is on it ({node.provision_state}); Nova has no such server.",
-            f"steelyard node show {node.id}", {"instance": node.instance_id, "state": node.provision_state},
+            f"openstack baremetal node unset --instance-uuid {node.id}"  # only claimed, nothing was written
+            if node.provision_state == "available" else f"steelyard node show {node.id}",
+            {"instance": node.instance_id, "state": node.provision_state},
         )  # fmt: skip
 
 

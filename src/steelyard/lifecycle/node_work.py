@@ -184,6 +184,8 @@ class _Steps:
         node = self._node(ctx)
         if ctx.results.get("to_onboard"):
             return Done()  # its NICs are bound to no switch port: an onboarding binds them, and cleans it
+        if taken := self.cleaning.taken(node, ctx):
+            return taken
         if node.provision_state == "manageable" and not node.retired:
             if node.automated_clean is False:  # Ironic would pass over the cleaning and offer what is on the disks
                 return self.cleaning.failed(node, ctx, "Ironic is told not to clean it (automated_clean is false)")

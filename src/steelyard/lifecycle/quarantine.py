@@ -45,6 +45,7 @@ class Quarantine:
         """
         cloud = self._clouds.own
         node = cloud.nodes.get(node.id)
+        cloud.placement.hold_back(node.id)  # first: it needs no lock of Ironic's, which another request may hold
         if quarantine(node) is None:
             note = quarantine_note(reason, operation=operation_id, by=by, now=datetime.now(UTC))
             node = cloud.nodes.update(node.id, noting(node, {QUARANTINE: note}))
@@ -53,7 +54,7 @@ class Quarantine:
         why = quarantine(node) or reason
         if not node.maintenance:
             cloud.nodes.set_maintenance(node.id, f"{MAINTENANCE_PREFIX}{why}")
-        cloud.placement.hold_back(node.id)
+        cloud.placement.hold_back(node.id)  # again: Nova lifts it from a node that is not in maintenance yet
         self._record(node, why, by=by, operation_id=operation_id)
         return cloud.nodes.get(node.id)
 

@@ -132,6 +132,10 @@ class _Following:
         own = self._service.clouds.own
         server_id = ctx.params["server_id"]
         node = next((node for node in own.nodes.all() if node.instance_id == server_id), None)
+        if node is not None and node.provision_state == "available":
+            # Claimed, and Nova was gone before it asked for the deployment: nothing was written, nobody else clears it.
+            own.nodes.update(node.id, {"/instance_uuid": None})
+            return Done()
         if node is None or node.provision_state not in STILL_HELD:
             return Done()
         if node.automated_clean is False:  # somebody told Ironic to pass over the cleaning; after a tenant it must not

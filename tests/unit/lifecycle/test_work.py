@@ -252,6 +252,22 @@ class TestDelete:
         assert quarantine(bench.world.nodes[node.id]) == "its cleaning failed (clean failed): erase failed"
         assert bench.world.nodes[node.id].maintenance
 
+    def test_a_node_that_was_only_claimed_is_free_again(self, bench: Bench) -> None:
+        """Nova was killed between its claim and the deployment, and forgets the server without a word to Ironic."""
+        service = bench.service()
+        create(bench, service)
+        server = service.server(bench.tenant, bench.token, "web").instance
+        (node,) = [n for n in bench.world.nodes.values() if n.instance_id]
+        bench.world.nodes[node.id] = replace(node, provision_state="available")
+        del bench.world.instances[server.id]
+        (gone,) = (step for kind in kinds(service) if kind.name == "servers.delete" for step in kind.steps)
+        context = StepContext(
+            operation_id="claimed", kind="servers.delete", step=gone.name, params={"server_id": server.id},
+            results={}, actor=bench.tenant, reason=None, attempt=1,
+        )  # fmt: skip
+        assert isinstance(gone.do(context), Done)
+        assert bench.world.nodes[node.id].instance_id is None
+
     def test_an_interrupted_deployment_may_be_in_error_for_a_while(self, bench: Bench) -> None:
         """Nova ends a build that it is to delete with an error first; only one that stays is the end."""
         service = bench.service()

@@ -86,6 +86,7 @@ class Truth:
         """When the machine's disks were last erased with success."""
         self.exposures: list[Exposure] = []
         self.power_ons: list[PowerOn] = []
+        self._claimed_at: dict[str, datetime] = {}
         self.through_steelyard = False
         """Whether the call that is being answered is Steelyard's own; set by who plays Steelyard."""
         self.caller: str | None = None
@@ -132,8 +133,8 @@ class Truth:
         if dirty and self.holder(after) is not None:
             offer = self.offered_dirty.setdefault(after.id, Offer(self._world.now, self.touched_by.get(after.id)))
             self._last_offers[after.id] = offer
-        else:
-            self.offered_dirty.pop(after.id, None)
+        elif self.offered_dirty.pop(after.id, None) is not None:
+            self._claimed_at[after.id] = self._world.now
 
     def asked(self, node_id: str) -> None:
         """A transition of the node begins: by whoever's call is answered, or by Nova on a tenant's behalf."""
@@ -157,7 +158,9 @@ class Truth:
             held = self.disks.get(machine)
             if held is not None and held != project:
                 offer = self._last_offers.get(after.id)
-                self.exposures.append(Exposure(after.id, machine, held, project, self._world.now, offer))
+                self.exposures.append(
+                    Exposure(after.id, machine, held, project, self._claimed_at.get(after.id, self._world.now), offer)
+                )
             self.disks[machine] = project
         elif before.provision_state == "clean wait" and after.provision_state in {"available", "manageable"}:
             steps = self._steps.pop(after.id, None)
