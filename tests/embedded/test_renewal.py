@@ -1,4 +1,4 @@
-"""A tenant rebuilds a server and rescues it, on the real services: the disk tells what was written, and by whom not."""
+"""A tenant rebuilds a server, on the real services: the disk tells what was written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .things import Things
 pytestmark = pytest.mark.embedded
 
 
-def test_a_server_is_rebuilt_and_rescued(cloud: LocalCloud, things: Things) -> None:
+def test_a_server_is_rebuilt(cloud: LocalCloud, things: Things) -> None:
     first, second = things.image(), things.image()
     network, flavor = things.network("10.98.0.0/24"), things.flavor()
     server = things.server(flavor, first, network)
@@ -20,17 +20,5 @@ def test_a_server_is_rebuilt_and_rescued(cloud: LocalCloud, things: Things) -> N
     rebuilt = cloud.steelyard("demo", "server", "show", server["id"], "-f", "json").json
     assert (rebuilt["phase"], rebuilt["addresses"]) == ("active", server["addresses"])
     assert things.node_of(rebuilt) == node
-    assert [disk["image"]["id"] for disk in cloud.rack.disks(node).values()] == [second["id"]]
-    assert cloud.steelyard("admin", "isolation", "show", node, "-f", "json").json["agrees"]
-
-    cloud.steelyard("demo", "server", "rescue", server["id"], "--wait", within=300.0).ok()
-    assert cloud.steelyard("demo", "server", "show", server["id"], "-f", "json").json["phase"] == "rescue"
-    assert cloud.connect("demo").compute.get_server(server["id"]).status == "RESCUE"
-    refused = cloud.steelyard("demo", "server", "rebuild", server["id"])
-    assert (refused.code, refused.next) == (5, f"steelyard server unrescue {server['id']}"), str(refused)
-
-    cloud.steelyard("demo", "server", "unrescue", server["id"], "--wait", within=300.0).ok()
-    back = cloud.steelyard("demo", "server", "show", server["id"], "-f", "json").json
-    assert (back["phase"], back["status"]) == ("active", "ACTIVE")
     assert [disk["image"]["id"] for disk in cloud.rack.disks(node).values()] == [second["id"]]
     assert cloud.steelyard("admin", "isolation", "show", node, "-f", "json").json["agrees"]
