@@ -140,6 +140,11 @@ class Node:
     """When the newest inspection ended (Ironic's inspection_finished_at); None before the first."""
 
     @property
+    def label(self) -> str:
+        """What people call it: its name, or its id where it has none."""
+        return self.name or self.id
+
+    @property
     def notes(self) -> Mapping[str, Any]:
         """Steelyard's own notes; empty for a node that Steelyard did not onboard."""
         notes = self.extra.get("steelyard")

@@ -97,6 +97,7 @@ class Steelyard:
     streams: Streams
     audit: AuditService
     webhooks: WebhookService
+    leaks: LeakService
 
 
 def assemble(
@@ -140,6 +141,7 @@ def assemble(
         streams=Streams(store.events, per_user=settings.event_streams_per_user, total=settings.event_streams),
         audit=AuditService(store=store, folder=settings.home / "steelyard"),
         webhooks=WebhookService(store=store, settings=settings),
+        leaks=LeakService(clouds=clouds, store=store),
     )
     operations.register(
         *images_work.kinds(built.images),
@@ -154,7 +156,7 @@ def assemble(
     reconcilers.register(*inventory_work.reconcilers(built.inventory))
     reconcilers.register(*guarding.reconcilers(built.lifecycle, observer, settings))
     reconcilers.register(*isolation_work.reconcilers(built.isolation))
-    reconcilers.register(*leak_reconcilers(LeakService(clouds=clouds, store=store)))
+    reconcilers.register(*leak_reconcilers(built.leaks))
     return built
 
 
@@ -169,7 +171,7 @@ def create_app(built: Steelyard) -> FastAPI:
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),
             lifecycle_routes.router(built.lifecycle),
-            leak_routes.router(LeakService(clouds=built.clouds, store=built.store)),
+            leak_routes.router(built.leaks),
             isolation_routes.router(built.isolation),
             operations_routes.router(built.operations, built.bulk),
             reconciler_routes.router(built.reconcilers),

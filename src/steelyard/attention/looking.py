@@ -65,7 +65,7 @@ class Fleet:
         return {
             **{f"candidate:{each.id}": each.name for each in self.candidates},
             **{f"server:{each.id}": each.name for each in self.instances},
-            **{f"node:{each.id}": each.name or each.id for each in self.nodes},
+            **{f"node:{each.id}": each.label for each in self.nodes},
         }
 
     def home(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ def nodes(fleet: Fleet, now: datetime, busy: frozenset[str]) -> list[Seen]:
 
 
 def _quarantined(node: Node) -> Seen:
-    name = node.name or node.id
+    name = node.label
     ours = quarantine(node)
     why = ours or node.last_error or node.maintenance_reason or "Ironic does not say why"
     says = "Steelyard" if ours else "Ironic"
@@ -121,7 +121,7 @@ def _quarantined(node: Node) -> Seen:
 
 
 def _at_fault(node: Node) -> Seen:
-    name = node.name or node.id
+    name = node.label
     why = node.maintenance_reason or node.last_error or "no reason given"
     return Seen(
         Finding(
@@ -142,13 +142,13 @@ def _not_verified(node: Node, since: datetime) -> Seen:
         Finding(
             kind=NOT_VERIFIED,
             subject=f"node:{node.id}",
-            name=node.name or node.id,
+            name=node.label,
             severity=Severity.MINOR,
             reason="enrolled, but Ironic has not verified its BMC"
             + (f"; it says: {node.last_error}" if node.last_error else ""),
             next=f"steelyard node onboard {candidate}"
             if isinstance(candidate, str)
-            else f"steelyard node show {shlex.quote(node.name or node.id)}",
+            else f"steelyard node show {shlex.quote(node.label)}",
             evidence={"last_error": node.last_error},
         ),
         since,

@@ -73,7 +73,7 @@ class Onboarding:
         node = KnownNodes(nodes).of(candidate)
         if node is not None and node.notes.get("candidate_id") != candidate.id:
             return Failed(
-                f"This server is enrolled already: node {node.name or node.id} ({node.provision_state}) has its "
+                f"This server is enrolled already: node {node.label} ({node.provision_state}) has its "
                 "serial number, UUID or BMC address.",
                 code="already_enrolled",
                 next=f"steelyard node show {node.id}",
@@ -235,7 +235,7 @@ class Onboarding:
         node = self._node(ctx)
         if node.automated_clean is False:  # Ironic would pass over the cleaning, and offer what is on the disks
             return Failed(
-                f"Ironic is told not to clean node {node.name or node.id} (automated_clean is false).",
+                f"Ironic is told not to clean node {node.label} (automated_clean is false).",
                 code="automated_clean_off",
                 next=f"openstack baremetal node set --automated-clean {node.id}",
             )
@@ -249,7 +249,7 @@ class Onboarding:
         if node.provision_state in LEFT_BEHIND:
             if not abandoned(self._cloud, node):
                 return Failed(
-                    f"Node {node.name or node.id} is {node.provision_state}, and Nova still has its server.",
+                    f"Node {node.label} is {node.provision_state}, and Nova still has its server.",
                     code="node_deployed",
                     next=f"steelyard server delete {node.instance_id} --wait",
                 )

@@ -310,7 +310,7 @@ class DiscoveryService:
 
     def _nodes_name(self, candidate: Candidate) -> str:
         node = self._nodes().of(candidate)
-        return node.name or node.id if node else "NODE"
+        return node.label if node else "NODE"
 
     def _needs_onboarding(self, candidate: Candidate) -> bool:
         """Whether its node fell out of the offer, so that onboarding again is what brings it back."""

@@ -121,7 +121,7 @@ class Flips:
         self._cloud.nodes.update(node.id, {f"/extra/{MARK}": mark_of(nics, now=datetime.now(UTC))})
         node = self._cloud.nodes.get(node.id)  # the answer to an update is as old as its request
         if node.provision_state != "active" or node.power_state != "off" or becomes_on(node, None):
-            raise Conflict(f"Node {_name(node)} is not off any more.", code="node_not_off")
+            raise Conflict(f"Node {node.label} is not off any more.", code="node_not_off")
         return node
 
     def _hold(
@@ -156,9 +156,9 @@ class Flips:
         node = self._cloud.nodes.get(node_id)
         if (why := quarantine(node)) is not None:
             raise Refused(
-                f"Node {_name(node)} is in quarantine: {why}",
+                f"Node {node.label} is in quarantine: {why}",
                 code="node_quarantined",
-                next=f"steelyard node show {_name(node)}",
+                next=f"steelyard node show {node.label}",
             )
         with self._lease(node), self._told(node, Role.TENANT, by) as told:
             attachments = self._attachments(node)
@@ -172,9 +172,9 @@ class Flips:
                 link = links.get(mac)
                 if link is None:
                     raise Refused(
-                        f"NIC {mac} of node {_name(node)} is not there any more, or nobody knows its switch port.",
+                        f"NIC {mac} of node {node.label} is not there any more, or nobody knows its switch port.",
                         code="nic_unknown",
-                        next=f"steelyard node show {_name(node)}",
+                        next=f"steelyard node show {node.label}",
                     )
                 wanted.append(Wanted(link, port.id, mac, networks[port.network_id]))
                 if port.host_id is None or port.status != "ACTIVE" or not same_place(port.link, link):
@@ -273,9 +273,9 @@ class Flips:
         while not self._store.flips.take(node.id, holder, seconds=LEASE, generation=generation):
             if self._clock() >= deadline:
                 raise Conflict(
-                    f"The NICs of node {_name(node)} are being moved at this moment.",
+                    f"The NICs of node {node.label} are being moved at this moment.",
                     code="flip_running",
-                    next=f"steelyard isolation show {_name(node)}",
+                    next=f"steelyard isolation show {node.label}",
                 )
             self._sleep(LOOK_EVERY)
         try:
@@ -290,13 +290,13 @@ class Flips:
         try:
             yield told
         except SteelyardError as error:
-            reason = f"Node {_name(node)} could not be brought to the {_words(to)}: {error.detail}"
+            reason = f"Node {node.label} could not be brought to the {_words(to)}: {error.detail}"
             if self._store.flips.failed(node.id, to.value, reason):
                 self._event(node, "network.flip_failed", reason, by, {"to": to.value})
             raise
         if told.moved:
             other = Role.TENANT if to is Role.QUARANTINE else Role.QUARANTINE
-            detail = f"node {_name(node)} left the {_words(other)} for the {_words(to)}"
+            detail = f"node {node.label} left the {_words(other)} for the {_words(to)}"
             data = {
                 "from": other.value, "to": to.value, "nics": told.nics, "unread": told.unread,
                 "verified": bool(told.nics) and not told.unread,
@@ -330,7 +330,3 @@ def _told_nic(wanted: Wanted) -> dict[str, Any]:
 
 def _words(role: Role) -> str:
     return "tenant's networks" if role is Role.TENANT else "quarantine network"
-
-
-def _name(node: Node) -> str:
-    return node.name or node.id

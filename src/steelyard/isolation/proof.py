@@ -73,7 +73,7 @@ class Proof:
                 raise Refused(
                     f"{wrong[0]} (after {waited:.0f} s)",
                     code="flip_failed",
-                    next=f"steelyard isolation show {node.name or node.id}",
+                    next=f"steelyard isolation show {node.label}",
                 )
             if not written_again and waited >= WRITE_AGAIN_AFTER:
                 written_again = True

@@ -100,7 +100,7 @@ class IsolationService:
         now = phase(node, on_it)
         return NodeIsolation(
             node_id=node.id,
-            node=node.name or node.id,
+            node=node.label,
             phase=now,
             nics=tuple(
                 compare(

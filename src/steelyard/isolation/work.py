@@ -131,7 +131,7 @@ class _PowerReconciler:
         return True
 
     def _report_failures(self, nodes: Sequence[Node]) -> None:
-        names = {node.id: node.name or node.id for node in nodes}
+        names = {node.id: node.label for node in nodes}
         failures = self._store.flips.failures()
         gone = [failure.node_id for failure in failures if failure.node_id not in names]
         if gone:

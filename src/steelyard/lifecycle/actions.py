@@ -357,7 +357,7 @@ def not_onboarded(node: Node) -> bool:
 
 def _names(node: Node, instance: Instance | None) -> dict[str, str]:
     candidate = node.notes.get("candidate_id")
-    found = {"node": node.name or node.id}
+    found = {"node": node.label}
     if isinstance(candidate, str):
         found["candidate"] = candidate
     if (owner := node.instance_id or (instance.id if instance else None)) is not None:

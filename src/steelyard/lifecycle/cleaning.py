@@ -71,7 +71,7 @@ class Cleaning:
         why = quarantine(node)
         if why is None or releasing(node) == ctx.operation_id:
             return None
-        name = node.name or node.id
+        name = node.label
         return Failed(
             f"Node {name} was quarantined meanwhile: {why}", code="quarantined",
             next=f"steelyard node release {name} --wait",
@@ -80,7 +80,7 @@ class Cleaning:
     def failed(self, node: Node, ctx: StepContext, why: str) -> Failed:
         """Quarantine the node; what the operation says then."""
         self.quarantine.put(node, why, by=ctx.actor.user_name, operation_id=ctx.operation_id)
-        name = node.name or node.id
+        name = node.label
         return Failed(
             f"Node {name} was quarantined: {why}", code="clean_failed", next=f"steelyard node release {name} --wait"
         )
@@ -101,8 +101,3 @@ class Cleaning:
         by, operation_id = ctx.actor.user_name, ctx.operation_id
         self.quarantine.put(node, f"not cleaned to the end: {why}", by=by, operation_id=operation_id)
         return Done()
-
-
-def named(node: Node) -> str:
-    """What people call a node."""
-    return node.name or node.id

@@ -101,7 +101,7 @@ def check_deletable(
     """
     found = phase(node, instance)
     notes = node.notes
-    name = node.name or node.id
+    name = node.label
     values = {
         "node": name,
         "instance": node.instance_id or (instance.id if instance else "SERVER"),

@@ -133,7 +133,7 @@ def _to_protect(case: Case) -> bool | None:
 
 def _findings(case: Case, reason: str | None, policy: FoundAvailable) -> list[Finding]:
     node = case.node
-    name = shlex.quote(node.name or node.id)
+    name = shlex.quote(node.label)
     release = f"steelyard node release {name}"
     found = []
 
@@ -144,7 +144,7 @@ def _findings(case: Case, reason: str | None, policy: FoundAvailable) -> list[Fi
             "power_interface": node.power_interface, "last_error": node.last_error,
         }  # fmt: skip
         found.append(
-            Finding(f"lifecycle.{kind}", f"node:{node.id}", node.name or node.id, severity, why, next, evidence)
+            Finding(f"lifecycle.{kind}", f"node:{node.id}", node.label, severity, why, next, evidence)
         )
 
     why = reason or quarantine(node) or ""

@@ -208,7 +208,7 @@ def _removed(node_id: str, seen: Sighting) -> Finding:
 
 def _not_taken_away(node: Node, error: SteelyardError) -> Finding:
     return Finding(
-        "lifecycle.not_taken_away", f"node:{node.id}", node.name or node.id, Severity.CRITICAL,
+        "lifecycle.not_taken_away", f"node:{node.id}", node.label, Severity.CRITICAL,
         f"It must leave the offer, and cannot be changed at the moment: {error.detail}",
-        f"steelyard node show {shlex.quote(node.name or node.id)}", {"state": node.provision_state},
+        f"steelyard node show {shlex.quote(node.label)}", {"state": node.provision_state},
     )  # fmt: skip

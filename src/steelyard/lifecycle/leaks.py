@@ -98,7 +98,7 @@ def _nodes(nodes: Iterable[Node], instances: Mapping[str, Instance]) -> Iterator
         if node.instance_id is None or node.instance_id in instances or node.notes.get("adopted"):
             continue
         yield Leak(
-            "node_without_server", node.id, _name(node),
+            "node_without_server", node.id, node.label,
             f"Ironic says that server {node.instance_id} is on it ({node.provision_state}); Nova has no such server.",
             f"openstack baremetal node unset --instance-uuid {node.id}"  # only claimed, nothing was written
             if node.provision_state == "available" else f"steelyard node show {node.id}",
@@ -158,10 +158,10 @@ def _on_foreign_nic(
         return f"It is bound to node {port.host_id}, which Ironic does not have."
     instance = instances.get(port.device_id or "")
     if instance is not None and instance.node_id not in (None, node.id):
-        return f"It is bound to node {_name(node)}, and its server is on node {instance.node_id}."
+        return f"It is bound to node {node.label}, and its server is on node {instance.node_id}."
     of = macs.get(port.mac.lower())
     if of is not None and of != node.id:
-        return f"It is bound to node {_name(node)}, and its MAC is that of a NIC of node {of}."
+        return f"It is bound to node {node.label}, and its MAC is that of a NIC of node {of}."
     return None
 
 
@@ -188,7 +188,7 @@ def _allocations(
             kind, reason = "allocation_of_failed_server", f"Server {instance.name} failed and is on no node."
         else:
             continue
-        name = _name(node) if node is not None else record.node_id
+        name = node.label if node is not None else record.node_id
         yield Leak(
             kind, f"{record.consumer_id}:{record.node_id}", name, f"Placement holds node {name} back for it. {reason}",
             f"openstack resource provider allocation delete {record.consumer_id}"
@@ -204,10 +204,6 @@ def _secrets(secrets: Iterable[UnnamedSecret]) -> Iterator[Leak]:
             "secret_without_use", secret.id, secret.what, "Steelyard keeps it encrypted, and nothing refers to it.",
             "steelyard leaks --forget-secrets", {"what": secret.what},
         )  # fmt: skip
-
-
-def _name(node: Node) -> str:
-    return node.name or node.id
 
 
 def _is_uuid(text: str) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from steelyard.errors import NotFound, Refused
-from steelyard.lifecycle.cleaning import CLEAN_SECONDS, Cleaning, named
+from steelyard.lifecycle.cleaning import CLEAN_SECONDS, Cleaning
 from steelyard.lifecycle.model import MAINTENANCE as NOTE
 from steelyard.lifecycle.model import WITHDRAWN, Action, check, leaving_note, not_onboarded, noting, quarantine
 from steelyard.lifecycle.nodes import CLEAN, INSPECT, MAINTENANCE, RELEASE, RETIRE, UNRETIRE, NodeLifecycle
@@ -124,13 +124,13 @@ class _Steps:
             return Done()  # it was released, and this is said twice
         if (instance := self._service.instance_on(node)) is not None:
             raise Refused(
-                f"Node {named(node)} has server {instance.name} of a tenant on it.",
+                f"Node {node.label} has server {instance.name} of a tenant on it.",
                 code="node_deployed",
                 next=f"steelyard server delete {instance.id} --wait",
             )
         if node.automated_clean is False:
             return Failed(
-                f"Ironic is told not to clean node {named(node)} (automated_clean is false).",
+                f"Ironic is told not to clean node {node.label} (automated_clean is false).",
                 code="automated_clean_off",
                 next=f"openstack baremetal node set --automated-clean {node.id}",
             )
@@ -211,7 +211,7 @@ class _Steps:
             return Failed(
                 f"The inspection from within failed: {node.last_error or 'no reason given'}",
                 code="inspection_failed",
-                next=f"steelyard node release {named(node)} --wait",
+                next=f"steelyard node release {node.label} --wait",
             )
         return Done()
 

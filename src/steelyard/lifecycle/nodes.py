@@ -139,7 +139,7 @@ class NodeLifecycle:
             self._check(action or _ACTIONS[kind], node)
             return self._operations.start(
                 kind,
-                {"node_id": node.id, "node": node.name or node.id, **(params or {}), REQUEST: request},
+                {"node_id": node.id, "node": node.label, **(params or {}), REQUEST: request},
                 actor,
                 reason=reason,
                 key=key,
@@ -153,13 +153,13 @@ class NodeLifecycle:
         check(action, node, instance, onboarding=onboarding)
         if onboarding is not None and action not in (Action.DELETE, Action.FORCED_DELETE):
             raise Refused(
-                f"Node {node.name or node.id} is being onboarded.",
+                f"Node {node.label} is being onboarded.",
                 code="node_busy",
                 next=f"steelyard operation cancel {onboarding}",
             )
         if action is Action.FREE and instance is not None:
             raise Refused(
-                f"Node {node.name or node.id} has server {instance.name} of a tenant on it.",
+                f"Node {node.label} has server {instance.name} of a tenant on it.",
                 code="node_deployed",
                 next=f"steelyard server delete {instance.id} --wait",
             )

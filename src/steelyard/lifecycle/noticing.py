@@ -127,7 +127,7 @@ class Noticing:
         first: bool,
     ) -> None:  # fmt: skip
         if was is None:
-            changes = [] if first else [Change("node.appeared", f"node {node.name or node.id} is new")]
+            changes = [] if first else [Change("node.appeared", f"node {node.label} is new")]
         else:
             changes = node_changes(was, seen)
         for change in changes:

@@ -67,4 +67,4 @@ def releasing(instance: Instance, node: Node | None) -> str:
 def cleaning(node: Node) -> str:
     """What a reclaimed node waits for, for administrators."""
     step = f" ({node.step})" if node.step else ""
-    return f"cleaning: node {node.name or node.id} is {node.provision_state}{step}, wanted available"
+    return f"cleaning: node {node.label} is {node.provision_state}{step}, wanted available"

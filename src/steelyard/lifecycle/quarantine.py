@@ -54,7 +54,7 @@ class Quarantine:
         why = quarantine(node) or reason
         if not node.maintenance:
             cloud.nodes.set_maintenance(node.id, f"{MAINTENANCE_PREFIX}{why}")
-        cloud.placement.hold_back(node.id)  # again: Nova lifts it from a node that is not in maintenance yet
+            cloud.placement.hold_back(node.id)  # again: Nova may have lifted it while there was no maintenance
         self._record(node, why, by=by, operation_id=operation_id)
         return cloud.nodes.get(node.id)
 
@@ -88,7 +88,7 @@ class Quarantine:
         if (last := self._last(node)) is not None and last.kind == PUT:
             self._store.events.append(
                 f"node:{node.id}", LIFTED, actor=by, reason=reason, operation_id=operation_id,
-                detail=f"node {node.name or node.id} left quarantine", data={"since": last.data.get("since")},
+                detail=f"node {node.label} left quarantine", data={"since": last.data.get("since")},
             )  # fmt: skip
         return cloud.nodes.get(node.id)
 
@@ -100,7 +100,7 @@ class Quarantine:
         if last is None or (last.kind, last.data.get("since")) != (PUT, since):
             self._store.events.append(
                 f"node:{node.id}", PUT, actor=by, operation_id=operation_id, data={"since": since},
-                detail=f"node {node.name or node.id} was put into quarantine: {why}",
+                detail=f"node {node.label} was put into quarantine: {why}",
             )  # fmt: skip
 
     def _last(self, node: Node) -> Event | None:

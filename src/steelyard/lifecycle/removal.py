@@ -19,7 +19,6 @@ from collections.abc import Callable
 from functools import partial
 
 from steelyard.errors import Conflict, NotFound, SteelyardError, Unavailable, UpstreamError
-from steelyard.lifecycle.cleaning import named
 from steelyard.lifecycle.model import LEAVING, MAINTENANCE_PREFIX, check_deletable, leaving_note, noting, phase
 from steelyard.lifecycle.nodes import DELETE_NODE, REMOVE, NodeLifecycle
 from steelyard.lifecycle.patience import POLL, patient_step
@@ -152,7 +151,7 @@ class _Force:
         tenants = f" with server {instance.name} ({instance.id}) of a tenant on it" if instance else ""
         write(
             self._service, ctx, "node.removal_started",
-            f"node {named(node)} is removed by force while it is {held['phase']}{tenants}; its disks are not erased",
+            f"node {node.label} is removed by force while it is {held['phase']}{tenants}; its disks are not erased",
             data=held,
         )  # fmt: skip
         return Done({"held": held})

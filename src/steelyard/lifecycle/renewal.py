@@ -9,7 +9,7 @@ from steelyard.clouds.ports import Clouds
 from steelyard.errors import Invalid
 from steelyard.lifecycle.model import Action, check
 from steelyard.lifecycle.protection import Protection
-from steelyard.lifecycle.servers import Server, cloud_of, find_image
+from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
 from steelyard.nouns import Actor
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
@@ -59,11 +59,7 @@ class Renewal:
             found = find_image(cloud, wanted)
             if server.node is not None:
                 Protection(self._clouds).lift(server.node)
-            self._store.events.append(  # before Nova is asked: what is on the disk is lost then
-                f"server:{instance.id}", "server.rebuild_asked", actor=actor.user_name, reason=reason,
-                detail=f"the rebuild of server {instance.name} was asked for", request_id=request_id,
-                project_id=instance.project_id,
-            )  # fmt: skip
+            asked(self._store, instance, "rebuild", actor, reason, request_id)
             cloud.compute.rebuild(instance.id, found.id)
             params = {"image_id": found.id, "image": found.name, REQUEST: request}
             return server, self._start(REBUILD, server, actor, params, reason, key, request_id)

@@ -9,6 +9,7 @@ from steelyard.errors import Refused
 from steelyard.lifecycle.model import Phase
 from steelyard.naming import pick, shown
 from steelyard.nouns import Actor, Image, Instance, Node
+from steelyard.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ def cloud_of(clouds: Clouds, actor: Actor, token: str, instance: Instance) -> Cl
     if actor.is_admin and instance.project_id != actor.project_id:
         return clouds.own
     return clouds.on_behalf_of(token)
+
+
+def asked(
+    store: Store, instance: Instance, what: str, actor: Actor, reason: str | None, request_id: str | None
+) -> None:
+    """Record that somebody asks for what destroys the disk's content (`what`: release, rebuild).
+
+    Before Nova is asked: whatever happens between here and the operation, it is known who asked for it.
+    """
+    store.events.append(
+        f"server:{instance.id}", f"server.{what}_asked", actor=actor.user_name, reason=reason,
+        detail=f"the {what} of server {instance.name} was asked for", request_id=request_id,
+        project_id=instance.project_id,
+    )  # fmt: skip
 
 
 def find_image(cloud: Cloud, reference: str) -> Image:

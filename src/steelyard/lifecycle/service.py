@@ -16,7 +16,7 @@ from steelyard.lifecycle.nodes import NodeLifecycle
 from steelyard.lifecycle.powering import POWER, PowerNetworks
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.renewal import Renewal
-from steelyard.lifecycle.servers import Server, cloud_of, find_image
+from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
 from steelyard.naming import check_name, pick, shown
 from steelyard.networks.service import NetworkService
 from steelyard.nouns import Actor, Flavor, Instance, Network, Node, ServerSpec
@@ -228,7 +228,7 @@ class LifecycleService:
             if check_power(instance, action):
                 self.power_networks.before(server.node, instance, action, actor, request_id)
                 try:
-                    self._cloud_of(actor, token, instance).compute.power(instance.id, action.value)
+                    cloud_of(self.clouds, actor, token, instance).compute.power(instance.id, action.value)
                 except SteelyardError:
                     self.power_networks.given_up(server.node)
                     raise
@@ -268,13 +268,8 @@ class LifecycleService:
             check(Action.RECLAIM if reclaims else Action.RELEASE, node, instance)
             if node is not None:
                 Protection(self.clouds).lift(node)
-            # Before Nova is asked: whatever happens between here and the operation, it is known who asked for it.
-            self.store.events.append(
-                f"server:{instance.id}", "server.release_asked", actor=actor.user_name, reason=reason,
-                detail=f"the release of server {instance.name} was asked for", request_id=request_id,
-                project_id=instance.project_id,
-            )  # fmt: skip
-            self._cloud_of(actor, token, instance).compute.delete(instance.id)
+            asked(self.store, instance, "release", actor, reason, request_id)
+            cloud_of(self.clouds, actor, token, instance).compute.delete(instance.id)
             self._end_waiting(instance.id)
             params = {"server_id": instance.id, "name": instance.name, REQUEST: request}
             on_node = {"node_id": node.id, "node": _node_name(node)} if node is not None else {}
@@ -302,9 +297,6 @@ class LifecycleService:
                 with suppress(Conflict):  # it has just ended by itself
                     self._operations.cancel(operation.id, reason="the server is being deleted")
 
-    def _cloud_of(self, actor: Actor, token: str, instance: Instance) -> Cloud:
-        return cloud_of(self.clouds, actor, token, instance)
-
     # Nodes
 
     def delete_node(
@@ -323,7 +315,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _node_name(node: Node | None) -> str | None:
-    return None if node is None else node.name or node.id
+    return None if node is None else node.label
 
 
 def _by_instance(nodes: Sequence[Node]) -> dict[str, Node]:

@@ -49,7 +49,7 @@ def free_nodes(world: FakeWorld, resource_class: str | None, traits: frozenset[s
             and node.id not in taken
             and serves(node.resource_class, node.traits, resource_class, traits)
         ),
-        key=lambda node: node.name or node.id,
+        key=lambda node: node.label,
     )
 
 
