@@ -143,9 +143,7 @@ def _findings(case: Case, reason: str | None, policy: FoundAvailable) -> list[Fi
             "available_since": node.provision_updated_at.isoformat() if node.provision_updated_at else None,
             "power_interface": node.power_interface, "last_error": node.last_error,
         }  # fmt: skip
-        found.append(
-            Finding(f"lifecycle.{kind}", f"node:{node.id}", node.label, severity, why, next, evidence)
-        )
+        found.append(Finding(f"lifecycle.{kind}", f"node:{node.id}", node.label, severity, why, next, evidence))
 
     why = reason or quarantine(node) or ""
     if why.startswith(NOT_PROVEN):
