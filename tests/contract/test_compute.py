@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ def create(stage: Stage, spec: ServerSpec) -> Instance:
 def remove(stage: Stage, instance_id: str) -> None:
     stage.own.compute.delete(instance_id)
     stage.until(lambda: instance_id not in {i.id for i in stage.own.compute.all(all_projects=True)})
+
+
+def gone(stage: Stage, instance_id: str) -> bool:
+    try:
+        stage.tenant.compute.get(instance_id)
+    except NotFound:
+        return True
+    return False
 
 
 def test_a_server_that_nobody_can_serve_ends_in_error(stage: Stage, wanted: ServerSpec) -> None:
@@ -103,8 +112,9 @@ def test_deleting_twice_is_fine(stage: Stage, wanted: ServerSpec) -> None:
     stage.tenant.compute.delete(instance.id)
     stage.until(lambda: instance.id not in {found.id for found in stage.tenant.compute.all()})
     stage.tenant.compute.delete(instance.id)
-    with pytest.raises(NotFound):
-        stage.tenant.compute.get(instance.id)
+    # One that no node was found for leaves the list before Nova's conductor has buried it in cell 0, where it is once
+    # more for a moment.
+    stage.until(partial(gone, stage, instance.id))
 
 
 def test_nova_remembers_what_was_asked_for(stage: Stage, wanted: ServerSpec) -> None:

@@ -14,6 +14,7 @@ from steelyard.embedded.configuration import Description, generate, networks_fil
 from steelyard.embedded.configuration.ini import Reference, render
 from steelyard.embedded.credentials import USERS
 from steelyard.embedded.home import PORT_NAMES
+from steelyard.embedded.networks import VLANS
 from steelyard.errors import Invalid
 
 PORTS = {name: 20000 + number for number, name in enumerate(PORT_NAMES)}
@@ -189,3 +190,11 @@ def test_values_cannot_start_another_option() -> None:
 def test_dollars_are_taken_literally_unless_meant_as_a_reference() -> None:
     text = render({"DEFAULT": {"password": "a$b", "hooks": Reference("$default_hooks,more"), "on": True}})
     assert text == "[DEFAULT]\npassword = a$$b\nhooks = $default_hooks,more\non = true\n"
+
+
+def test_no_tenant_is_given_the_vlan_of_an_operators_network(cloud: Description) -> None:
+    """Neutron hands out every VLAN of these ranges to tenants, in no order."""
+    ranges = parsed(generate(cloud)["etc/neutron/ml2_conf.ini"])["ml2_type_vlan"]["network_vlan_ranges"].split(",")
+    offered = {vlan for each in ranges for vlan in range(int(each.split(":")[1]), int(each.split(":")[2]) + 1)}
+    assert len(offered) > 500
+    assert offered.isdisjoint(VLANS.values())

@@ -6,7 +6,8 @@ from steelyard.embedded.configuration.description import PHYSICAL_NETWORK, Descr
 from steelyard.embedded.configuration.ini import Sections
 
 TENANT_VLANS = "100:999"
-RAMDISK_VLANS = "2001:2099"
+"""What Neutron picks tenants' networks from. The operator's own networks have VLANs outside it, given by number when
+they are made: a VLAN that stands here may be handed to a tenant."""
 
 
 def neutron_conf(cloud: Description) -> Sections:
@@ -50,10 +51,7 @@ def ml2_conf(cloud: Description) -> Sections:
             "extension_drivers": "port_security",
         },
         "ml2_type_flat": {"flat_networks": ""},
-        # Tenants draw from the first range; the second is used only by networks made with a fixed id.
-        "ml2_type_vlan": {
-            "network_vlan_ranges": f"{PHYSICAL_NETWORK}:{TENANT_VLANS},{PHYSICAL_NETWORK}:{RAMDISK_VLANS}"
-        },
+        "ml2_type_vlan": {"network_vlan_ranges": f"{PHYSICAL_NETWORK}:{TENANT_VLANS}"},
         "securitygroup": {"enable_security_group": True},
         **cloud.switches,
     }
