@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     inspect_seconds: float = Field(default=900.0, ge=60.0)
     """How long an onboarding waits for the agent's report: from power on, through the firmware, to the end."""
 
+    maintenance_seconds: float = Field(default=3600.0, ge=60.0)
+    """How long an operation that cleans a node waits for the end of a maintenance that somebody holds the node in, as
+    agents do nothing then. After that it fails: the node is quarantined, or its onboarding is given up."""
+
     deploy_kernel: str | None = None
     deploy_ramdisk: str | None = None
     deploy_iso: str | None = None

@@ -100,6 +100,25 @@ def test_maintenance_goes_on_and_off(stage: Stage) -> None:
     assert not stage.own.nodes.get(node.id).maintenance
 
 
+def test_in_maintenance_a_clean_is_accepted_and_other_work_is_not(stage: Stage) -> None:
+    """With `allow_provisioning_in_maintenance`, which is Ironic's default."""
+    node = stage.add_node()
+    own = stage.own
+    own.provisioning.request(node.id, "manage")
+    stage.until(lambda: own.nodes.get(node.id).provision_state == "manageable")
+    own.nodes.set_maintenance(node.id, "a fan is changed")
+    with pytest.raises(Conflict):
+        own.provisioning.request(node.id, "clean", steps=[{"interface": "deploy", "step": "erase_devices"}])
+    own.provisioning.request(node.id, "provide")
+    stage.until(lambda: own.nodes.get(node.id).provision_state in {"clean wait", "available"})
+    if own.nodes.get(node.id).provision_state == "available":  # a real one without an agent has nothing to wait for
+        with pytest.raises(Conflict):
+            own.provisioning.request(node.id, "active")
+    assert own.nodes.get(node.id).maintenance
+    own.nodes.set_maintenance(node.id, None)
+    stage.until(lambda: own.nodes.get(node.id).provision_state == "available")
+
+
 def test_what_an_operator_notes_is_seen(stage: Stage) -> None:
     node = stage.add_node()
     assert (node.automated_clean, node.protected_reason, node.description) == (None, None, None)

@@ -209,6 +209,35 @@ def test_failures_are_injected_and_calls_are_counted(scene: Scene) -> None:
     assert scene.world.calls["nodes.get"] == 3
 
 
+def test_in_maintenance_an_agents_work_pauses(scene: Scene) -> None:
+    scene.create()
+    while scene.now().provision_state != "wait call-back":
+        scene.world.tick()
+    scene.clouds.own.nodes.set_maintenance(scene.node.id, "a fan is changed")
+    scene.world.tick(10)
+    assert scene.now().provision_state == "wait call-back"
+    scene.clouds.own.nodes.set_maintenance(scene.node.id, None)
+    scene.world.settle()
+    assert scene.now().provision_state == "active"
+
+
+@pytest.mark.parametrize("state", ["cleaning", "clean wait"])
+def test_where_the_operator_has_it_so_maintenance_aborts_a_clean(scene: Scene, state: str) -> None:
+    scene.world.provisioning_in_maintenance = False
+    scene.world.set_state(scene.node.id, "manageable")
+    scene.clouds.own.nodes.set_maintenance(scene.node.id, "a fan is changed")
+    with pytest.raises(Conflict):
+        scene.clouds.own.provisioning.request(scene.node.id, "provide")
+    scene.clouds.own.nodes.set_maintenance(scene.node.id, None)
+    scene.clouds.own.provisioning.request(scene.node.id, "provide")
+    while scene.now().provision_state != state:
+        scene.world.tick()
+    scene.clouds.own.nodes.set_maintenance(scene.node.id, "a fan is changed")
+    scene.world.tick()
+    assert scene.now().provision_state == "clean failed"
+    assert scene.now().maintenance_reason == "a fan is changed"
+
+
 def test_a_hung_node_stays_and_a_locked_one_refuses(scene: Scene) -> None:
     scene.world.hang_node(scene.node.id)
     scene.create()

@@ -35,6 +35,8 @@ CREDENTIALS = [{"username": "root", "password": "calvin"}]
 MACHINES = 4
 CLASS = "bm.small"
 TENANTS = ("red", "blue")
+STILL = 300
+"""Seconds in which the world does not move, after which time goes faster for those that wait for it to the end."""
 
 
 class Violation(AssertionError):
@@ -72,7 +74,7 @@ class Game:
         self.database.parent.mkdir()
         shutil.copy(template, self.database)
         shutil.copy(template.with_name("keys"), directory / "keys")
-        self.settings = Settings(home=directory)
+        self.settings = Settings(home=directory, maintenance_seconds=60.0)
         self.prober = FakeBmcProber()
         self.boots = 0
         self.boot_id = ""
@@ -90,6 +92,9 @@ class Game:
             self.world.drivers.append(
                 Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"steelyard-neutron"}))
             )
+        self.world.provisioning_in_maintenance = self.random.random() < 0.7
+        self.maintenance_ends = self.random.random() < 0.5
+        """Whether after the storm whoever holds a node in maintenance ends it, or has forgotten it."""
         self.world.power_gate = self._gate
         self.begin_server()
 
@@ -280,24 +285,23 @@ class Game:
             world.release_node(node_id)
             world.find_bmc(node_id)
         world.broken.clear()
-        for node in list(world.nodes.values()):  # in maintenance no agent goes on; whoever set it ends it
-            if (
-                node.maintenance
-                and node.provision_state in {"cleaning", "clean wait", "inspecting", "inspect wait"}
-                and "quarantine" not in node.notes
-            ):
-                world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None)
-        quiet = 0
+        for node in list(world.nodes.values()):
+            if self.maintenance_ends and node.maintenance and "quarantine" not in node.notes:
+                world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None, fault=None)
+        quiet = still = 0
         for _ in range(rounds):
             ready = self.tasks.ready()
             if ready:
                 self._let(ready[0])
                 continue
             moved = world.tick()
+            still = 0 if moved else still + 1
             if self.tasks.living:
                 soonest = min(task.wake_at for task in self.tasks.living.values())
                 if not moved and soonest > world.now + timedelta(seconds=60):
                     world.now = soonest  # nothing happens until then
+                elif still > STILL:
+                    world.now += timedelta(seconds=10)  # they wait in vain; their deadlines come
                 quiet = 0
                 continue
             quiet = 0 if moved else quiet + 1

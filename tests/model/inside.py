@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from random import Random
 from typing import Any
 
+from steelyard.errors import SteelyardError
+from steelyard.isolation.parking import MARK
 from steelyard.lifecycle.model import Power
 from steelyard.nouns import Instance
 
@@ -77,6 +80,31 @@ def server_power(game: Game, random: Random) -> str | None:
         lambda: lifecycle.power(game.actor(tenant), tenant.token, server.id, action),
     )
     return f"{tenant.name} switches {server.name} {action}"
+
+
+@move(4)
+def parked_server_gets_power(game: Game, random: Random) -> str | None:
+    """A server that is off and whose NICs are in quarantine is powered on, by whichever door."""
+    parked = [node for node in game.nodes() if MARK in node.extra and node.power_state == "off"]
+    owners = {game.world.project(tenant.name): tenant for tenant in game.tenants}
+    servers = [server for node in parked if (server := game.world.instances.get(node.instance_id or "")) is not None]
+    if not servers:
+        return None
+    server = random.choice(servers)
+    tenant = owners[server.project_id]
+    door = random.choice(("Steelyard", "Steelyard", "Nova", "Ironic"))
+    lifecycle = game.steelyard.lifecycle
+    if door == "Steelyard":
+        game.ask(
+            f"power {server.name} on", lambda: lifecycle.power(game.actor(tenant), tenant.token, server.id, Power.ON)
+        )
+    else:
+        with suppress(SteelyardError):
+            if door == "Nova":
+                game.clouds.on_behalf_of(tenant.token).compute.power(server.id, "on")
+            else:
+                game.outside.provisioning.power(server.node_id or "", "on")
+    return f"{tenant.name} switches {server.name} on, by way of {door}"
 
 
 @move(3)

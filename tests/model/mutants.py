@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -65,6 +65,14 @@ def _nobody_takes_up(game: Game) -> None:
         game.operations.take_up = lambda: 0  # type: ignore[method-assign]
 
 
+def _power_at_once() -> AbstractContextManager[Any]:
+    """Neither a request nor a conductor that asks waits for the NICs to be back."""
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(flips.Flips, "before_power_on", _nothing))
+    stack.enter_context(mock.patch.object(flips.Flips, "gate", _nothing))
+    return stack
+
+
 _append = events.Events.append
 
 
@@ -87,6 +95,7 @@ VARIANTS = (
         "powered-off servers stay where they are", "I3",
         lambda: mock.patch.object(flips.Flips, "to_quarantine", _nothing),
     ),
+    Variant("power before networks", "I3", _power_at_once),
     Variant("nothing is written down", "I6", lambda: mock.patch.object(events.Events, "append", _forgets_operations)),
     Variant("what was under way at a kill is forgotten", "I7", change=_nobody_takes_up),
 )  # fmt: skip

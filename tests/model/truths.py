@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from steelyard.clouds.fake.machines import HELD
 from steelyard.clouds.fake.truth import NOBODY
 from steelyard.nouns import NetworkPort, Node
 from steelyard.operations.model import Phase
@@ -246,7 +247,8 @@ class Truths:
             by_a_human = node.maintenance and not node.fault and "quarantine" not in node.notes
             if node.provision_state in RESTS and (by_a_human or "quarantine" not in node.notes):
                 continue
-            if node.provision_state not in RESTS | FAILED:
+            held = node.maintenance and node.provision_state in HELD and game.world.provisioning_in_maintenance
+            if node.provision_state not in RESTS | FAILED and not held:
                 game.fail(f"I7: {node.name} stays {node.provision_state}")
             if not subjects & told:
                 game.fail(

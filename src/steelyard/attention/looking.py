@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from steelyard.attention.model import Finding, Seen, Severity
+from steelyard.attention.nodes import HELD, MAINTENANCE, NOT_VERIFIED, QUARANTINED
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.events.hooks import Webhook
-from steelyard.lifecycle.model import QUARANTINE, Phase, phase, quarantine
 from steelyard.nouns import Instance, Node
 from steelyard.operations import stuck
 from steelyard.operations.model import Phase as OperationPhase
 from steelyard.operations.reconciling import ReconcilerStatus
 from steelyard.store.workload import FailedWork, OpenWork
 
-QUARANTINED: Final = "lifecycle.quarantined"
-MAINTENANCE: Final = "lifecycle.maintenance"
-NOT_VERIFIED: Final = "lifecycle.not_verified"
 SERVER_ERROR: Final = "lifecycle.server_error"
 NOT_ONBOARDED: Final = "discovery.onboarding_failed"
 FAILED: Final = "operations.failed"
@@ -31,11 +27,9 @@ RECONCILER_LATE: Final = "operations.reconciler_late"
 WEBHOOK_FAILING: Final = "events.webhook_failing"
 UNREADABLE: Final = "attention.unreadable"
 
-FROM_THE_CLOUD: Final = frozenset({QUARANTINED, MAINTENANCE, NOT_VERIFIED, SERVER_ERROR, FAILED})
+FROM_THE_CLOUD: Final = frozenset({QUARANTINED, MAINTENANCE, HELD, NOT_VERIFIED, SERVER_ERROR, FAILED})
 """What cannot be told while the cloud's lists cannot be read."""
 
-VERIFY_WITHIN = timedelta(minutes=15)
-"""A BMC that is there answers within a minute; Ironic tries three times."""
 TURN_WITHIN = timedelta(minutes=15)
 """For how long an operation may wait for its turn."""
 NEWS_FOR = timedelta(days=1)
@@ -79,80 +73,6 @@ class Fleet:
             if node.instance_id is not None:
                 homes[f"server:{node.instance_id}"] = f"node:{node.id}"
         return homes
-
-
-def nodes(fleet: Fleet, now: datetime, busy: frozenset[str]) -> list[Seen]:
-    """Nodes that are out of use until somebody acts. `busy`: subjects that an operation works on."""
-    by_id = {each.id: each for each in fleet.instances}
-    found: list[Seen] = []
-    for node in fleet.nodes:
-        candidate = node.notes.get("candidate_id")
-        if f"node:{node.id}" in busy or f"candidate:{candidate}" in busy:
-            continue  # an operation is at it, and says itself when it fails
-        now_in = phase(node, by_id.get(node.instance_id or ""))
-        if now_in is Phase.QUARANTINED:
-            found.append(_quarantined(node))
-        elif node.maintenance and node.fault is not None:
-            found.append(_at_fault(node))
-        elif now_in is Phase.ENROLLED and (since := _state_since(node)) is not None and now - since > VERIFY_WITHIN:
-            found.append(_not_verified(node, since))
-    return found
-
-
-def _quarantined(node: Node) -> Seen:
-    name = node.label
-    ours = quarantine(node)
-    why = ours or node.last_error or node.maintenance_reason or "Ironic does not say why"
-    says = "Steelyard" if ours else "Ironic"
-    mark = node.notes.get(QUARANTINE)
-    since = _moment(mark.get("since")) if isinstance(mark, Mapping) else None
-    return Seen(
-        Finding(
-            kind=QUARANTINED,
-            subject=f"node:{node.id}",
-            name=name,
-            severity=Severity.MAJOR,
-            reason=f"quarantined ({node.provision_state}); {says} says: {why}",
-            next=f"steelyard node release {shlex.quote(name)}",
-            evidence={"provision_state": node.provision_state, "last_error": node.last_error, "quarantine": ours},
-        ),
-        since or _state_since(node),
-    )
-
-
-def _at_fault(node: Node) -> Seen:
-    name = node.label
-    why = node.maintenance_reason or node.last_error or "no reason given"
-    return Seen(
-        Finding(
-            kind=MAINTENANCE,
-            subject=f"node:{node.id}",
-            name=name,
-            severity=Severity.MAJOR,
-            reason=f"Ironic took it out of use ({node.fault}): {why}",
-            next=f"steelyard node show {shlex.quote(name)}",
-            evidence={"fault": node.fault, "maintenance_reason": node.maintenance_reason},
-        )
-    )  # Ironic keeps no time of it
-
-
-def _not_verified(node: Node, since: datetime) -> Seen:
-    candidate = node.notes.get("candidate_id")
-    return Seen(
-        Finding(
-            kind=NOT_VERIFIED,
-            subject=f"node:{node.id}",
-            name=node.label,
-            severity=Severity.MINOR,
-            reason="enrolled, but Ironic has not verified its BMC"
-            + (f"; it says: {node.last_error}" if node.last_error else ""),
-            next=f"steelyard node onboard {candidate}"
-            if isinstance(candidate, str)
-            else f"steelyard node show {shlex.quote(node.label)}",
-            evidence={"last_error": node.last_error},
-        ),
-        since,
-    )
 
 
 def servers(fleet: Fleet) -> list[Seen]:
@@ -368,16 +288,3 @@ def webhooks(listed: Iterable[Webhook], now: datetime) -> list[Seen]:
         for each in listed
         if each.failing_since is not None and now - each.failing_since > DELIVER_WITHIN
     ]
-
-
-def _state_since(node: Node) -> datetime | None:
-    return node.provision_updated_at or node.created_at
-
-
-def _moment(text: object) -> datetime | None:
-    """A time as Steelyard notes it; None for anything else that somebody wrote there."""
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None

@@ -14,6 +14,7 @@ from typing import Final
 
 from steelyard.attention import looking
 from steelyard.attention.model import Acknowledgement, Finding, Line, OpenFinding, Seen, Severity, merge
+from steelyard.attention.nodes import out_of_use
 from steelyard.clouds.observing import Observer
 from steelyard.errors import Invalid, NotFound, SteelyardError
 from steelyard.nouns import Actor
@@ -125,7 +126,7 @@ class AttentionService:
             blind = looking.FROM_THE_CLOUD
             seen.append(_unreadable("the cloud", error))
         else:
-            seen += looking.nodes(fleet, at, busy)
+            seen += out_of_use(fleet.nodes, fleet.instances, at, busy)
             seen += looking.servers(fleet)
             seen += looking.failed(store.workload.failed(at - looking.FAILED_FOR), fleet, at)
         names = fleet.names()

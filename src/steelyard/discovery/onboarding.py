@@ -20,7 +20,8 @@ from steelyard.discovery.stopping import Watch
 from steelyard.errors import Duplicate, NotFound
 from steelyard.inventory.notes import LOCATION, TAGS
 from steelyard.lifecycle.cleaning import SEEN
-from steelyard.lifecycle.model import MAINTENANCE_PREFIX, noting, quarantine
+from steelyard.lifecycle.holding import Holding, ends_it, held
+from steelyard.lifecycle.model import noting, quarantine
 from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.naming import placement_class
 from steelyard.nouns import NetworkPort, Node, NodePortSpec, NodeSpec, SwitchLink
@@ -35,7 +36,7 @@ POLL = 1.0
 AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
 SAYS_NEXT = frozenset({
     "already_enrolled", "verify_failed", "identity_conflict", "cable_moved", "no_lldp", "candidate_not_found",
-    "switch_port_taken", "nic_in_use",
+    "switch_port_taken", "nic_in_use", "node_in_maintenance", "node_quarantined",
     "node_deployed", "automated_clean_off",
 })  # fmt: skip
 """Failures after which onboarding again is not what helps; their own `next` says what does."""
@@ -59,6 +60,7 @@ class Onboarding:
         self._store = store
         self._settings = settings
         self._watch = Watch(clouds)
+        self._holding = Holding(settings.maintenance_seconds)
         self._binding = Binding(clouds=clouds, store=store, settings=settings)
         self.identify = self._binding.identify
 
@@ -239,12 +241,14 @@ class Onboarding:
                 code="automated_clean_off",
                 next=f"openstack baremetal node set --automated-clean {node.id}",
             )
+        if held(node) and node.provision_state in ("clean failed", "manageable"):
+            return self._held(node, ctx)  # whoever works on it is not to be surprised by power
         if node.provision_state == "clean failed":
             if node.maintenance:
                 self._cloud.nodes.set_maintenance(node.id, None)
             asked = self.ask(ctx, "manage", when=frozenset({"clean failed"}))
             return asked if isinstance(asked, Retry) else Retry(POLL, "node is manageable again")
-        if node.maintenance and (node.maintenance_reason or "").startswith(MAINTENANCE_PREFIX):
+        if node.maintenance and not held(node):
             self._cloud.nodes.set_maintenance(node.id, None)  # ours, of its quarantine: Ironic cleans nothing in it
         if node.provision_state in LEFT_BEHIND:
             if not abandoned(self._cloud, node):
@@ -285,10 +289,28 @@ class Onboarding:
                 code="clean_failed",
                 next=again(ctx),
             )
+        if node.maintenance and (why := quarantine(node)) is not None:
+            return Failed(
+                f"Node {node.label} was quarantined meanwhile: {why}", code="node_quarantined",
+                next=f"steelyard node release {node.label} --wait",
+            )  # fmt: skip
         doing = f" ({node.step})" if node.step else ""
         at_work = node.provision_state == "clean wait" and node.automated_clean is not False
         result = {SEEN: datetime.now(UTC).isoformat()} if at_work and not isinstance(seen, str) else {}
-        return Retry(POLL, f"node is {node.provision_state}{doing}, wanted available", result)
+        if node.maintenance:
+            held_up = self._held(node, ctx)
+            return replace(held_up, result={**held_up.result, **result}) if isinstance(held_up, Retry) else held_up
+        waits = f"node is {node.provision_state}{doing}, wanted available"
+        return Retry(POLL, waits, {**self._holding.over(ctx), **result})
+
+    def _held(self, node: Node, ctx: StepContext) -> Retry | Failed:
+        """Somebody holds it in maintenance: agents do nothing then. If that lasts too long, it is given up."""
+        waits = self._holding.look(node, ctx)
+        if isinstance(waits, Retry):
+            return waits
+        return Failed(
+            f"The cleaning of node {node.label} did not go on: {waits}.", code="node_in_maintenance", next=ends_it(node)
+        )
 
     # The end
 

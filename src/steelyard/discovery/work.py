@@ -13,7 +13,8 @@ Runbook of onboarding, for one candidate:
  4. identify: the serial number from within must be the BMC's, otherwise it stops here: cables are crossed. Each NIC is
     bound to the switch port that it heard; from now on the network interface is `neutron` and the ports are managed.
     Size and capabilities are set from what was found.
- 5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available.
+ 5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available. In a node that
+    somebody holds in maintenance no agent goes on: wait for its end, for as long as `maintenance_seconds` says.
  6. offered: wait until Placement offers it. 7. record: candidate and node say so.
 A failure leaves the node where it is, which is nowhere that tenants can reach (enroll, manageable, failed), stops an
 inspection or cleaning that still runs, and leaves the reason and the next command on the candidate. So does a
@@ -80,7 +81,7 @@ def _onboard(service: DiscoveryService) -> OperationKind:
             _step("ask for inspection", lambda ctx: onboarding.ask(ctx, "inspect", when=inspectable)),
             _step("wait for the inspection", onboarding.inspection_ended, deadline=service.settings.inspect_seconds),
             _step("identify and bind switch ports", onboarding.identify),
-            _step("start cleaning", onboarding.start_cleaning),
+            _step("start cleaning", onboarding.start_cleaning, deadline=service.settings.maintenance_seconds + 60.0),
             _step("wait until clean", onboarding.cleaning_ended, deadline=CLEAN_SECONDS),
             _step("wait until offered", onboarding.offered, deadline=300.0),
             _step("record", onboarding.record),

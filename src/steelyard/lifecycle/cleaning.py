@@ -2,15 +2,18 @@
 
 A clean that Steelyard has seen at work (`clean wait`: the agent runs its steps) and that ended in `available` is
 recorded as the proof which the node needs to be offered. A clean that failed or was interrupted puts the node into
-quarantine: its disks may hold a tenant's data.
+quarantine: its disks may hold a tenant's data. One that does not get on, as somebody holds the node in maintenance, is
+waited for (`holding`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound
+from steelyard.lifecycle.holding import HELD_SECONDS, Holding, ends_it
 from steelyard.lifecycle.model import WITHDRAWN, leaving_note, noting, quarantine, releasing
 from steelyard.lifecycle.patience import POLL
 from steelyard.lifecycle.progress import cleaning
@@ -34,9 +37,11 @@ CLEAN_SECONDS = 24 * 3600.0
 class Cleaning:
     """Watches cleans, records those that ended well, and quarantines what did not."""
 
-    def __init__(self, clouds: Clouds, store: Store) -> None:
+    def __init__(self, clouds: Clouds, store: Store, *, held_seconds: float = HELD_SECONDS) -> None:
+        """`held_seconds`: how long a node is waited for that somebody holds in maintenance."""
         self._clouds = clouds
         self._store = store
+        self._holding = Holding(held_seconds)
         self.quarantine = Quarantine(clouds, store)
 
     def follow(self, node: Node, ctx: StepContext, *, last_tenant: str | None = None) -> Outcome:
@@ -64,7 +69,18 @@ class Cleaning:
             return self.failed(node, ctx, f"its cleaning failed ({state}): {why}")
         at_work = state == "clean wait" and node.automated_clean is not False
         result = {SEEN: datetime.now(UTC).isoformat()} if at_work and not isinstance(seen, str) else {}
-        return Retry(POLL, cleaning(node), result)
+        if node.maintenance:
+            waits = self.wait(node, ctx)
+            return replace(waits, result={**waits.result, **result}) if isinstance(waits, Retry) else waits
+        return Retry(POLL, cleaning(node), {**self._holding.over(ctx), **result})
+
+    def wait(self, node: Node, ctx: StepContext) -> Retry | Failed:
+        """Somebody holds it in maintenance. If that lasts too long, it is quarantined."""
+        waits = self._holding.look(node, ctx)
+        if isinstance(waits, Retry):
+            return waits
+        failed = self.failed(node, ctx, f"its cleaning did not go on: {waits}")
+        return Failed(failed.reason, code="node_in_maintenance", next=ends_it(node))
 
     def taken(self, node: Node, ctx: StepContext) -> Failed | None:
         """Whether somebody else has put it into quarantine meanwhile: in maintenance no agent ends a clean."""

@@ -6,7 +6,8 @@ out of maintenance (Ironic's agent does nothing in maintenance) and provide: Iro
 available, write down that it was cleaned, and lift the mark. Whatever fails: mark and maintenance are back. One that
 was never onboarded to the end just loses the mark: an onboarding binds its NICs and cleans it.
 Runbook of nodes.clean: take it from `available` to `manageable`, by which no tenant can get it any more; look again
-that nobody has it; provide. A clean that fails or is interrupted puts it into quarantine.
+that nobody has it; provide. A clean that fails or is interrupted puts it into quarantine; so does one that waits for
+the end of somebody's maintenance for too long.
 Runbook of nodes.inspect: the same way out of the offer, inspect, and where it was available before: provide.
 Runbook of nodes.maintenance: write on the node who, why and until when; set Ironic's maintenance; hold it back in
 Placement. Off: the other way round. A node in quarantine stays in maintenance whatever people say here.
@@ -102,7 +103,7 @@ class _Steps:
         self._service = service
         self._clouds = service.clouds
         self._store = service.store
-        self.cleaning = Cleaning(service.clouds, service.store)
+        self.cleaning = Cleaning(service.clouds, service.store, held_seconds=service.held_seconds)
 
     def _node(self, ctx: StepContext) -> Node:
         """Raises `NotFound` with the next command for a node that was deleted meanwhile."""
@@ -187,6 +188,8 @@ class _Steps:
         if taken := self.cleaning.taken(node, ctx):
             return taken
         if node.provision_state == "manageable" and not node.retired:
+            if node.maintenance:  # whoever works on it is not to be surprised by power
+                return self.cleaning.wait(node, ctx)
             if node.automated_clean is False:  # Ironic would pass over the cleaning and offer what is on the disks
                 return self.cleaning.failed(node, ctx, "Ironic is told not to clean it (automated_clean is false)")
             return self._request(node, "provide")

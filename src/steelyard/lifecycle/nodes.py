@@ -10,6 +10,7 @@ from typing import Any
 from steelyard.clouds.ports import Clouds
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.errors import Invalid, NotFound, Refused
+from steelyard.lifecycle.holding import HELD_SECONDS
 from steelyard.lifecycle.model import Action, check
 from steelyard.nouns import Actor, Instance, Node
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated, turn
@@ -39,7 +40,11 @@ class NodeLifecycle:
     again returns what the first request started.
     """
 
-    def __init__(self, *, clouds: Clouds, store: Store, operations: Operations):
+    def __init__(
+        self, *, clouds: Clouds, store: Store, operations: Operations, held_seconds: float = HELD_SECONDS
+    ):  # fmt: skip
+        """`held_seconds`: how long an operation waits for the end of a maintenance that holds its node."""
+        self.held_seconds = held_seconds
         self.clouds = clouds
         self.store = store
         self._operations = operations

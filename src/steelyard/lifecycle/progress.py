@@ -39,6 +39,8 @@ def deploying(instance: Instance, node: Node | None) -> str:
     """What a deployment waits for."""
     if before := _TASKS.get(instance.task_state or ""):
         return before
+    if node is not None and node.maintenance and node.provision_state in ("deploying", "wait call-back"):
+        return "the end of an administrator's maintenance"
     if node is None:
         return "scheduling: a node is chosen" if instance.node_id is None else "preparing the node"
     if node.provision_state in ("deploying", "wait call-back") and (step := _STEPS.get(node.step or "")):

@@ -58,7 +58,9 @@ class LifecycleService:
         self._networks = NetworkService(clouds=clouds, settings=settings)
         self._turns = Turns(store.locks, scope="servers")
         self.power_networks = PowerNetworks(clouds, store, flips)
-        self.nodes = NodeLifecycle(clouds=clouds, store=store, operations=operations)
+        self.nodes = NodeLifecycle(
+            clouds=clouds, store=store, operations=operations, held_seconds=settings.maintenance_seconds
+        )
         self.renewal = Renewal(clouds=clouds, operations=operations, store=store, find=self.server)
 
     # Servers

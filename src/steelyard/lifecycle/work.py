@@ -68,7 +68,7 @@ class _Following:
 
     def __init__(self, service: LifecycleService):
         self._service = service
-        self._cleaning = Cleaning(service.clouds, service.store)
+        self._cleaning = Cleaning(service.clouds, service.store, held_seconds=service.nodes.held_seconds)
         self._in_error: dict[str, int] = {}
         """Deletions whose server is in error -> the attempt at which that was first seen."""
 

@@ -61,6 +61,14 @@ class TestNodes:
         bench.node(maintenance=True, maintenance_reason="ada swaps a disk")
         assert bench.lines() == []
 
+    @pytest.mark.parametrize("state", ["clean wait", "cleaning", "wait call-back", "rescue wait"])
+    def test_that_a_person_holds_while_an_agent_is_to_work(self, bench: Bench, state: str) -> None:
+        bench.node(provision_state=state, maintenance=True, maintenance_reason="ada swaps a disk")
+        lead = bench.only().lead
+        assert lead.finding.kind == "lifecycle.held_in_maintenance"
+        assert "ada swaps a disk" in lead.finding.reason
+        assert lead.finding.next == "steelyard node maintenance off bm-1"
+
     def test_that_were_never_verified(self, bench: Bench) -> None:
         bench.node(provision_state="enroll", last_error="401 Unauthorized", extra={"steelyard": {"candidate_id": "c7"}})
         lead = bench.only().lead

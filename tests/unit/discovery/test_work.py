@@ -432,6 +432,54 @@ def test_a_node_that_fell_out_of_the_offer_can_be_onboarded_again(bench: Bench) 
     assert caught.value.code == "already_onboarded"
 
 
+@pytest.mark.parametrize("state", ["inspect wait", "cleaning", "clean wait"])
+def test_a_maintenance_is_waited_for_and_the_cleaning_goes_on(bench: Bench, state: str) -> None:
+    service, said = held(bench, state, ends=True)
+    operation = onboard(service, bench)
+    assert operation.phase is Phase.SUCCEEDED, operation.error
+    assert any("leaves maintenance (a fan is changed): steelyard node maintenance off" in words for words in said)
+    assert_onboarded(bench, service)
+
+
+@pytest.mark.parametrize("state", ["inspect wait", "cleaning", "clean wait"])
+def test_a_maintenance_that_lasts_is_given_up_and_ends_where_nobody_is_offered_it(bench: Bench, state: str) -> None:
+    bench.settings = bench.settings.model_copy(update={"maintenance_seconds": 0.0})
+    service, _ = held(bench, state, ends=False)
+    operation = onboard(service, bench)
+    assert operation.error is not None
+    assert operation.error.code == "node_in_maintenance"
+    node = only_node(bench)
+    assert operation.error.next == only_candidate(service).next == f"steelyard node maintenance off {node.name}"
+    assert (node.provision_state, node.maintenance) in {("manageable", True), ("clean failed", True)}
+    FakeClouds(bench.world).own.nodes.set_maintenance(node.id, None)
+    assert onboard(bench.service(), bench).phase is Phase.SUCCEEDED
+
+
+def held(bench: Bench, state: str, *, ends: bool) -> tuple[DiscoveryService, list[str]]:
+    """Somebody holds the node once it is in the state; what the operation waits for from then on."""
+    operations = bench.operations()
+    said: list[str] = []
+    looks = 0
+
+    def go_on(seconds: float) -> None:
+        nonlocal looks
+        for node in bench.world.nodes.values():
+            begins = not looks and node.provision_state == state
+            waited = any("leaves maintenance" in words for words in said)
+            if begins or (node.maintenance and not waited):
+                looks += 1
+                there = replace(node, maintenance=True, maintenance_reason="a fan is changed")
+                bench.world.nodes[node.id] = there
+            elif node.maintenance and ends:
+                bench.world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None)
+        said.extend(step.waiting_for or "" for each in operations.all() for step in each.steps)
+        bench.world.tick()
+
+    operations.clock._on_wait = go_on
+    found(bench)
+    return bench.over(operations), said
+
+
 def test_every_failure_says_what_to_do(bench: Bench) -> None:
     """Also where a service below gives advice that helps nobody."""
     service = found(bench)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from steelyard.clouds.fake.hardware import report
 from steelyard.clouds.fake.machines import (
     CLEAN_STEP,
+    HELD,
     NETWORK_ROLE,
+    NOT_IN_MAINTENANCE,
     POWERED_ON,
     STARTS,
     TENANCY,
@@ -23,6 +25,8 @@ from steelyard.nouns import Node, NodePort
 
 if TYPE_CHECKING:
     from steelyard.clouds.fake.world import FakeWorld
+
+ABORTED = "aborted as node is in maintenance mode"
 
 
 def put(world: FakeWorld, node: Node) -> Node:
@@ -96,8 +100,9 @@ def start(world: FakeWorld, node: Node, verb: str) -> Node:
             f'the requested action "{verb}" can not be performed on node "{node.id}" '
             f'while it is in state "{node.provision_state}"'
         )
-    if node.maintenance and verb in {"active", "rebuild", "provide", "clean", "rescue"}:
-        raise Conflict(f"node {node.id} is in maintenance")
+    refused = verb in NOT_IN_MAINTENANCE or (verb == "provide" and not world.provisioning_in_maintenance)
+    if node.maintenance and refused:
+        raise Conflict(f"the {verb} operation can't be performed on node {node.id} because it's in maintenance mode")
     if node.retired and verb == "provide":
         raise Conflict(f"node {node.id} is retired and can not be made available")
     if node.protected and verb in {"deleted", "rebuild"}:
@@ -118,10 +123,8 @@ def step(world: FakeWorld, node: Node) -> bool:
         world.broken.setdefault((node.id, work.job), "the BMC does not answer")
     if work.job == "clean" and node.retired and state == "available":
         state = "manageable"  # cleaning.do_next_clean_step: a retired node is not offered again
-    if node.provision_state == "cleaning" and node.maintenance and not skips_cleaning(world, node):
-        why = "Cleaning a node in maintenance mode is not allowed"
-        put(world, replace(node, provision_state="clean failed", target_provision_state=None, last_error=why))
-        return True
+    if node.maintenance and (held := _in_maintenance(world, node)) is not None:
+        return held
     if skips_cleaning(world, node):
         put(world, replace(node, provision_state="available", target_provision_state=None))
         return True
@@ -133,7 +136,7 @@ def step(world: FakeWorld, node: Node) -> bool:
         node = replace(
             node, provision_state=work.failed, target_provision_state=None, last_error=reason,
             maintenance=node.maintenance or work.job == "clean",
-            maintenance_reason=reason if work.job == "clean" else node.maintenance_reason,
+            maintenance_reason=node.maintenance_reason or (reason if work.job == "clean" else None),
             fault="clean failure" if work.job == "clean" else node.fault,
         )  # fmt: skip
     else:
@@ -148,6 +151,23 @@ def step(world: FakeWorld, node: Node) -> bool:
         target = None if state not in WORK else node.target_provision_state
         node = replace(node, provision_state=state, target_provision_state=target)
     put(world, node)
+    return True
+
+
+def _in_maintenance(world: FakeWorld, node: Node) -> bool | None:
+    """What maintenance makes of the work: nothing moves, it is aborted, or (None) it goes on.
+
+    An agent's heartbeat is ignored, or where `provisioning_in_maintenance` is off, aborts what the agent is there for
+    (AgentBase._heartbeat_in_maintenance); an automated clean does not begin then (cleaning.do_node_clean).
+    """
+    state = node.provision_state
+    if world.provisioning_in_maintenance:
+        return False if state in HELD else None
+    begins = state == "cleaning" and node.target_provision_state == "available" and not skips_cleaning(world, node)
+    if state not in HELD and not begins:
+        return None
+    why = "Cleaning a node in maintenance mode is not allowed" if begins else f"{HELD[state]} {ABORTED}"
+    put(world, replace(node, provision_state=WORK[state].failed, target_provision_state=None, last_error=why))
     return True
 
 

@@ -97,6 +97,11 @@ TENANCY: Final = frozenset({
     "deploying", "wait call-back", "active", "rescuing", "rescue wait", "rescue", "unrescuing", "adopting",
 })  # fmt: skip
 """States into which Ironic goes by switching the power while somebody may write to the disks."""
+HELD: Final = {"clean wait": "Cleaning", "wait call-back": "Deploy", "rescue wait": "Rescue"}
+"""States that end by an agent's heartbeat, which Ironic does not act upon in maintenance, and what that is part of.
+An inspection ends by the agent's report, in maintenance too."""
+NOT_IN_MAINTENANCE: Final = frozenset({"active", "rebuild", "clean", "rescue", "unrescue"})
+"""Verbs that Ironic refuses for a node in maintenance; `provide` with them where the operator has it so."""
 UPDATABLE: Final = frozenset({"enroll", "inspecting", "inspect wait", "manageable", "available"})
 """States in which Ironic lets a node's resource class be changed."""
 DELETABLE: Final = frozenset({"available", "manageable", "enroll", "adopt failed"})

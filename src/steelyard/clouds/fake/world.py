@@ -75,6 +75,8 @@ class FakeWorld:
         """Nodes whose inventory is reserved."""
         self.automated_clean = True
         """The conductor's setting, for nodes that have none of their own."""
+        self.provisioning_in_maintenance = True
+        """The conductor's `allow_provisioning_in_maintenance`: what an agent does then pauses, or is aborted."""
         self.broken: dict[tuple[str, str], str] = {}
         self.hung: set[str] = set()
         self.unreachable: set[str] = set()
@@ -247,6 +249,8 @@ class FakeWorld:
             raise ValueError(f"no such state: {state}")
         with self.lock:
             node = replace(self.nodes[node_id], provision_state=state, maintenance=maintenance, last_error=error)
+            if maintenance and state == "clean failed" and not node.maintenance_reason:
+                node = replace(node, fault="clean failure", maintenance_reason=error)  # cleaning_error_handler
             return ironic.put(self, node)
 
     # The switches
