@@ -172,8 +172,13 @@ EPOCH = datetime(2026, 1, 1, tzinfo=real_datetime.UTC)
 
 
 @contextmanager
-def illusion(now: Callable[[], datetime], tasks: Callable[[], Tasks], random: Random) -> Iterator[None]:
-    """While it lasts, Steelyard's modules read the history's clock, wait by its tasks, and draw ids from its seed."""
+def illusion(
+    now: Callable[[], datetime], tasks: Callable[[], Tasks], random: Random, *, stand_still: Callable[[float], None]
+) -> Iterator[None]:
+    """While it lasts, Steelyard's modules read the history's clock, wait by its tasks, and draw ids from its seed.
+
+    `stand_still` lets so many seconds pass for a call from within the world, during which nothing else goes on.
+    """
 
     class Kind(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -190,6 +195,8 @@ def illusion(now: Callable[[], datetime], tasks: Callable[[], Tasks], random: Ra
     def sleep(seconds: float) -> None:
         if tasks().current() is not None:
             tasks().pause(seconds)
+        else:
+            stand_still(seconds)
 
     def uuid4() -> real_uuid.UUID:
         return real_uuid.UUID(int=random.getrandbits(128), version=4)
@@ -209,14 +216,16 @@ def illusion(now: Callable[[], datetime], tasks: Callable[[], Tasks], random: Ra
         undo.append((where, name, getattr(where, name)))
         setattr(where, name, value)
 
+    def ours(value: Any) -> Any:
+        return monotonic if value is real_time.monotonic else sleep if value is real_time.sleep else value
+
     def defaults(function: Any) -> None:
         """`clock=time.monotonic` was read when the function was defined."""
-        if any(value is real_time.monotonic for value in function.__defaults__ or ()):
-            swapped = tuple(monotonic if v is real_time.monotonic else v for v in function.__defaults__)
-            put(function, "__defaults__", swapped)
-        if any(value is real_time.monotonic for value in (function.__kwdefaults__ or {}).values()):
-            swapped_too = {n: monotonic if v is real_time.monotonic else v for n, v in function.__kwdefaults__.items()}
-            put(function, "__kwdefaults__", swapped_too)
+        given, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+        if any(ours(value) is not value for value in given):
+            put(function, "__defaults__", tuple(ours(value) for value in given))
+        if any(ours(value) is not value for value in named.values()):
+            put(function, "__kwdefaults__", {name: ours(value) for name, value in named.items()})
 
     for module in [m for name, m in list(sys.modules.items()) if name.startswith("steelyard")]:
         world = module.__name__.startswith("steelyard.clouds.fake")  # it has a lock and a clock of its own

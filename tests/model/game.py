@@ -66,7 +66,7 @@ class Game:
         self.tasks = Tasks(self.now)
         self.world = FakeWorld()
         self._start_time = self.world.now
-        self._end.enter_context(illusion(self.now, lambda: self.tasks, self.random))
+        self._end.enter_context(illusion(self.now, lambda: self.tasks, self.random, stand_still=self.stand_still))
         self.clouds = FakeClouds(self.world)
         self.faults = Faults(self.world, self.tell)
         self.directory = directory
@@ -238,6 +238,10 @@ class Game:
         if self._gate_killed:
             self._gate_killed = False
             self.kill_server()
+
+    def stand_still(self, seconds: float) -> None:
+        """Somebody from within the world waits for us: nothing else goes on meanwhile."""
+        self.world.now += timedelta(seconds=seconds)
 
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):

@@ -272,11 +272,12 @@ class Truths:
                 game.fail(f"I6: {call.call} {verb} of {thing} (asked by us at {call.at}) has no event with an actor")
 
     def _no_secret_is_left(self) -> None:
-        """What a kill left between a secret and whoever was to name it, the reconciler forgets once it is old."""
+        """What a kill left between a secret and whoever was to name it, the reconcilers forget once it is old."""
         game = self.game
         game.world.now += timedelta(hours=1)
-        game.reconcile("lifecycle.secrets")
-        game.settle()
+        for name in ("operations.leftovers", "lifecycle.secrets"):  # a batch that nobody began names a token, too
+            game.reconcile(name)
+            game.settle()
         with game.store.database.read() as connection:
             kept = set(connection.execute(sa.text("SELECT id FROM secrets")).scalars())
         wanted = {each.secret_id for each in game.store.candidates.all()} | self.secrets

@@ -86,8 +86,8 @@ def is_ours(node: Node) -> bool:
 
 def _to_quarantine(case: Case, policy: FoundAvailable) -> str | None:
     node, mark = case.node, quarantine(case.node)
-    if node.retired:
-        return None  # offered to nobody, by Ironic itself
+    if node.retired and node.provision_state != "available":
+        return None  # Ironic offers it to nobody, unless it was told not to clean it: then it passes over this flag too
     if mark is not None:
         cleans = releasing(node) is not None and releasing(node) == case.busy
         put_back = node.provision_state == "available" and not node.maintenance and not cleans

@@ -97,8 +97,13 @@ def test_an_operation_at_work_has_a_moment_to_write_down_what_it_saw() -> None:
 
 
 def test_what_is_not_offered_is_left_alone() -> None:
-    assert judge(node(retired=True)) == Decision()
+    assert judge(node("manageable", retired=True)) == Decision()
     assert judge(node(instance_id="i1")).quarantine is None
+
+
+def test_a_retired_node_that_ironic_offers_is_taken_away() -> None:
+    """Told not to clean, Ironic passes over the flag as well (do_node_clean), and Nova does not know it."""
+    assert judge(node(retired=True, automated_clean=False)).quarantine
 
 
 def test_also_in_maintenance_it_is_marked() -> None:

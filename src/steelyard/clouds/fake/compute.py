@@ -114,6 +114,9 @@ class FakeCompute(FakePort):
         on = action in {"on", "reboot"}
         if on and instance.node_id in self.world.nodes and not passes(self.world, self.world.nodes[instance.node_id]):
             return
+        present = self.world.instances.get(instance.id)
+        if present is None or present.task_state is not None:
+            return  # it was deleted while the conductor asked
         state = "on" if on else "off"
         self.world.instances[instance.id] = replace(instance, status="ACTIVE" if on else "SHUTOFF", power_state=state)
         if instance.node_id in self.world.nodes:
