@@ -136,6 +136,8 @@ class Node:
     description: str | None = None
     network_interface: str | None = None
     power_interface: str | None = None
+    rescue_interface: str | None = None
+    """Ironic's; "no-rescue" where the node can boot no rescue system."""
     inspected_at: datetime | None = None
     """When the newest inspection ended (Ironic's inspection_finished_at); None before the first."""
 

@@ -9,6 +9,7 @@ from ironic.drivers import ipmi, redfish
 
 from steelyard_ironic.network import SteelyardNetwork
 from steelyard_ironic.power import SteelyardIPMIPower, SteelyardRedfishPower
+from steelyard_ironic.rescue import SteelyardRescue
 
 
 class SteelyardRedfishHardware(redfish.RedfishHardware):  # type: ignore[misc]
@@ -22,6 +23,10 @@ class SteelyardRedfishHardware(redfish.RedfishHardware):  # type: ignore[misc]
     def supported_network_interfaces(self) -> list[type]:
         return [SteelyardNetwork, *super().supported_network_interfaces]
 
+    @property
+    def supported_rescue_interfaces(self) -> list[type]:
+        return [SteelyardRescue, *super().supported_rescue_interfaces]
+
 
 class SteelyardIPMIHardware(ipmi.IPMIHardware):  # type: ignore[misc]
     """IPMI, as Steelyard wants it."""
@@ -33,3 +38,7 @@ class SteelyardIPMIHardware(ipmi.IPMIHardware):  # type: ignore[misc]
     @property
     def supported_network_interfaces(self) -> list[type]:
         return [SteelyardNetwork, *super().supported_network_interfaces]
+
+    @property
+    def supported_rescue_interfaces(self) -> list[type]:
+        return [SteelyardRescue, *super().supported_rescue_interfaces]

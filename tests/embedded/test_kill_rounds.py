@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ def test_services_are_killed_while_servers_come_and_go(
 
     until("all is up", lambda: cloud.status()["phase"] == "up", seconds=180.0)
     cloud.follow_the_advice()
+    print(f"killed: {dict(Counter(kills))}")
     assert kills, "nothing was killed: the rounds were too short"
     assert (lost, dirty) == ([], [])
     until("nothing is left behind", lambda: not leftovers(cloud), seconds=120.0, every=2.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steelyard.clouds.ports import Clouds
-from steelyard.errors import Invalid
+from steelyard.errors import Invalid, Refused
 from steelyard.lifecycle.model import Action, check
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
@@ -20,6 +20,8 @@ RESCUE = "servers.rescue"
 UNRESCUE = "servers.unrescue"
 SHORTEST, LONGEST = 8, 72
 """Characters of a rescue password; what is longer is cut by the hashes that Ironic may use (bcrypt)."""
+NO_RESCUE = "no-rescue"
+"""The rescue interface of a node that has none (ironic.drivers.modules.noop)."""
 
 Find = Callable[[Actor, str, str], Server]
 
@@ -80,6 +82,7 @@ class Renewal:
             if known := repeated(self._operations, actor, RESCUE, key, request):
                 return server, known[0]
             check(Action.RESCUE, server.node, instance)
+            _check_rescue(server)
             cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, password=password)
             return server, self._start(RESCUE, server, actor, {REQUEST: request}, reason, key, request_id)
 
@@ -107,3 +110,14 @@ class Renewal:
             kind, {"server_id": instance.id, "name": instance.name, **params}, actor, reason=reason, key=key,
             subject=f"server:{instance.id}", request_id=request_id,
         )  # fmt: skip
+
+
+def _check_rescue(server: Server) -> None:
+    """Asked for where it cannot be, a rescue leaves a server that works in error. Raises `Refused`."""
+    if server.node is not None and server.node.rescue_interface == NO_RESCUE:
+        raise Refused(
+            f"Server {server.instance.name} cannot boot a rescue system: this cloud has not enabled that for its "
+            "hardware.",
+            code="no_rescue",
+            next=f"steelyard server show {server.instance.id}",
+        )

@@ -9,6 +9,8 @@ Runbook of servers.unrescue: wait until Nova says active again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.lifecycle.patience import POLL, patient_step
@@ -44,13 +46,17 @@ class _Following:
         return self._until(ctx, "ACTIVE", "rebuild", image_id=ctx.params["image_id"])
 
     def rescued(self, ctx: StepContext) -> Outcome:
-        return self._until(ctx, "RESCUE", "rescue")
+        return self._until(ctx, "RESCUE", "rescue", wrong=self._off)
 
     def unrescued(self, ctx: StepContext) -> Outcome:
         return self._until(ctx, "ACTIVE", "unrescue")
 
-    def _until(self, ctx: StepContext, status: str, what: str, *, image_id: str | None = None) -> Outcome:
-        """Nova is at rest in the status. The words waited with are for tenants: no node is named."""
+    def _until(
+        self, ctx: StepContext, status: str, what: str, *, image_id: str | None = None,
+        wrong: Callable[[Instance], Failed | None] = lambda _: None,
+    ) -> Outcome:  # fmt: skip
+        """Nova is at rest in the status, and nothing is `wrong` with the server then. The words waited with are for
+        tenants: no node is named."""
         try:
             instance = self._clouds.own.compute.get(ctx.params["server_id"])
         except NotFound:
@@ -63,7 +69,7 @@ class _Following:
             )
         at_rest = instance.task_state is None
         if at_rest and instance.status == status and image_id in (None, instance.image_id):
-            return Done({"status": instance.status, "power": instance.power_state})
+            return wrong(instance) or Done({"status": instance.status, "power": instance.power_state})
         if at_rest and ctx.attempt > SETTLED:
             return Failed(
                 f"The server is {instance.status.lower()} and nothing happens to it any more; the {what} is over.",
@@ -71,6 +77,18 @@ class _Following:
                 next=f"steelyard server show {instance.id}",
             )
         return Retry(POLL, self._doing(instance, what))
+
+    def _off(self, instance: Instance) -> Failed | None:
+        """Ironic's stock interface for rescue takes the power away where the boot is by virtual media."""
+        node = self._node(instance)
+        if node is None or node.provision_state != "rescue" or node.power_state != "off":
+            return None
+        return Failed(
+            "The rescue system has no power, so nobody can log in to it. The operator has to choose another rescue "
+            "interface for this hardware.",
+            code="rescue_is_off",
+            next=f"steelyard server unrescue {instance.id} --wait",
+        )
 
     def _doing(self, instance: Instance, what: str) -> str:
         node = self._node(instance)

@@ -13,12 +13,14 @@ from unittest import mock
 
 import tenacity
 from ironic.common import driver_factory, keystone, neutron, states
+from ironic.conductor import utils as manager_utils
 from ironic.conf import CONF
+from ironic.drivers.modules import agent
 from ironic.drivers.modules.network import neutron as neutron_network
 from ironic.drivers.modules.redfish import power as redfish_power
 from keystoneauth1 import exceptions as ksa
 
-from steelyard_ironic import hardware, network, power
+from steelyard_ironic import hardware, network, power, rescue
 
 CONF([], project="ironic")
 CONF.set_override("rpc_transport", "none")
@@ -33,6 +35,7 @@ class Node(dict):  # type: ignore[type-arg]
         self.uuid = "11111111-2222-4333-8444-555555555555"
         self.provision_state = given.get("state", states.ACTIVE)
         self.target_provision_state = given.get("target")
+        self.power_state = given.get("power_state")
         self.extra = given.get("extra", {})
         self.driver_info = given.get("driver_info", {})
         self.driver_internal_info = given.get("internal", {})
@@ -52,6 +55,7 @@ class Task:
         self.shared = False
         self.ports: list[Any] = []
         self.portgroups: list[Any] = []
+        self.driver = mock.Mock()
 
 
 def asking(given: dict[str, Any], calls: list[Any]) -> Any:
@@ -91,6 +95,12 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
     def rolled_back(*given: Any) -> None:
         calls.append(["rollback"])
 
+    def forgotten(node: Any, save: bool) -> None:
+        calls.append(["forget"])
+
+    def cleaned_up(self: Any, task: Any) -> None:
+        calls.append(["stock", "clean up"])
+
     with (
         mock.patch.multiple(redfish_power.RedfishPower, set_power_state=told_bmc, reboot=told_bmc),
         mock.patch.object(keystone, "get_session"),
@@ -104,9 +114,12 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
             _remove_network=lambda self, *given: calls.append(["stock", "remove"]),
             configure_tenant_networks=lambda self, task: calls.append(["stock", "configure"]),
             unconfigure_tenant_networks=lambda self, task: calls.append(["stock", "unconfigure"]),
+            remove_rescuing_network=lambda self, task: calls.append(["stock", "remove rescuing"]),
             vif_list=lambda self, task: [{"id": "vif"}],
         ),
         mock.patch.object(neutron, "rollback_ports", rolled_back),
+        mock.patch.object(manager_utils, "remove_node_rescue_password", forgotten),
+        mock.patch.object(agent.AgentRescue, "clean_up", cleaned_up),
     ):
         error = None
         try:
@@ -118,12 +131,15 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
 
 def act(given: dict[str, Any], task: Task) -> None:
     powering, networking = power.SteelyardRedfishPower(), network.SteelyardNetwork()
+    task.driver.network = networking
     if given["do"] == "power":
         powering.set_power_state(task, given["to"])
     elif given["do"] == "reboot":
         powering.reboot(task)
     elif given["do"] == "record":
         powering.execute_clean_step(task, {"interface": "power", "step": "record_cleaning"})
+    elif given["do"] == "end rescue":
+        rescue.SteelyardRescue().clean_up(task)
     elif given["do"] == "add":
         networking._add_network(task, "net", None, None)
     else:
@@ -135,6 +151,7 @@ def about() -> dict[str, Any]:
     CONF.set_override("enabled_hardware_types", ["steelyard-redfish", "steelyard-ipmi"])
     CONF.set_override("enabled_network_interfaces", ["noop", "neutron", "steelyard"])
     CONF.set_override("enabled_power_interfaces", ["steelyard-redfish", "redfish"])
+    CONF.set_override("enabled_rescue_interfaces", ["no-rescue", "agent", "steelyard"])
     networks = driver_factory._INTERFACE_LOADERS["network"]()
     powers = driver_factory._INTERFACE_LOADERS["power"]()
     made = hardware.SteelyardRedfishHardware()
@@ -143,6 +160,7 @@ def about() -> dict[str, Any]:
         "powers": sorted(powers.names),
         "supports": type(networks["steelyard"].obj) in made.supported_network_interfaces
         and type(powers["steelyard-redfish"].obj) in made.supported_power_interfaces,
+        "rescue": driver_factory.default_interface(made, "rescue", driver_name="steelyard-redfish"),
         "ipmi": [each.__name__ for each in hardware.SteelyardIPMIHardware().supported_power_interfaces],
         "steps": power.SteelyardRedfishPower().get_clean_steps(None),
         "states": sorted(power.TENANCY),

@@ -65,6 +65,7 @@ def test_ironic_loads_them_and_its_hardware_types_take_them(play: Scene) -> None
     assert found["networks"] == ["neutron", "noop", "steelyard"]
     assert found["powers"] == ["redfish", "steelyard-redfish"]
     assert found["supports"] is True
+    assert found["rescue"] == "steelyard", "a node that is enrolled gets it without being told"
     assert found["ipmi"] == ["SteelyardIPMIPower", "IPMIPower"]
     [step] = found["steps"]
     assert (step["step"], step["priority"], step["requires_ramdisk"]) == ("record_cleaning", 1, False)
@@ -182,3 +183,20 @@ class TestNetwork:
         assert done["error"][0] == "NetworkError"
         allowed = play(do, port_status="DOWN", driver_info={"fail_on_binding_failure": False})
         assert allowed["error"] is None
+
+
+class TestRescue:
+    def test_a_rescue_system_that_runs_keeps_its_power_and_its_boot_medium(self, play: Scene) -> None:
+        done = play("end rescue", state="rescuing", power_state="power on")
+        assert done["error"] is None
+        assert done["calls"] == [["forget"], ["stock", "remove rescuing"]]
+
+    @pytest.mark.parametrize(
+        ("state", "power"),
+        [
+            ("rescuing", "power off"), ("rescue wait", "power off"), ("rescue wait", "power on"),
+            ("rescue failed", "power on"), ("unrescuing", "power on"), ("deleting", "power on"), ("rescuing", None),
+        ],
+    )  # fmt: skip
+    def test_however_a_rescue_ends_its_boot_is_cleaned_up(self, play: Scene, state: str, power: str | None) -> None:
+        assert play("end rescue", state=state, power_state=power)["calls"] == [["stock", "clean up"]]

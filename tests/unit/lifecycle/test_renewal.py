@@ -15,7 +15,7 @@ from steelyard.lifecycle.model import Phase
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.renewal import Renewal
 from steelyard.lifecycle.service import LifecycleService
-from steelyard.nouns import ImageSpec, Node
+from steelyard.nouns import ImageSpec, Instance, Node
 from steelyard.operations.model import Operation
 from steelyard.operations.model import Phase as End
 
@@ -102,6 +102,33 @@ class TestRescue:
         assert phase_of(bench, service) is Phase.ACTIVE
         everything = repr([operation, back, bench.store.events.of(f"server:{operation.params['server_id']}")])
         assert SECRET not in everything
+
+    def test_where_the_hardware_has_no_rescue_nova_is_not_asked(self, bench: Bench) -> None:
+        service = bench.service()
+        node = deployed(bench, service)
+        bench.world.nodes[node.id] = replace(bench.world.nodes[node.id], rescue_interface="no-rescue")
+        with pytest.raises(Refused) as caught:
+            service.renewal.rescue(bench.tenant, bench.token, "web", password=SECRET)
+        assert caught.value.code == "no_rescue"
+        assert node.id not in caught.value.detail
+        assert bench.world.calls["compute.rescue"] == 0
+        assert phase_of(bench, service) is Phase.ACTIVE
+
+    def test_a_rescue_system_without_power_is_no_success(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = bench.service()
+        node = deployed(bench, service)
+        settled = bench.clouds.own.compute.get
+
+        def powered_off_by_ironic(server_id: str) -> Instance:
+            found = settled(server_id)
+            if found.status == "RESCUE":
+                bench.world.nodes[node.id] = replace(bench.world.nodes[node.id], power_state="off")
+            return found
+
+        monkeypatch.setattr(bench.clouds.own.compute, "get", powered_off_by_ironic)
+        _, operation = service.renewal.rescue(bench.tenant, bench.token, "web", password=SECRET)
+        assert operation.error is not None
+        assert (operation.error.code, node.id in repr(operation)) == ("rescue_is_off", False)
 
     @pytest.mark.parametrize("password", ["", "short", "x" * 73, "tab\tin the middle", "new\nline in it"])
     def test_a_password_that_will_not_do(self, bench: Bench, password: str) -> None:

@@ -104,8 +104,18 @@ def test_a_wrong_token_moves_nothing(booted: Scene) -> None:
     assert booted.machine["power"] == "On"
 
 
-def test_rescue_logs_and_lockdown(booted: Scene) -> None:
+def test_the_agent_ends_with_the_password_and_the_rescue_system_runs(booted: Scene) -> None:
+    assert booted.ironic.command("rescue.finalize_rescue", {})["command_status"] == "FAILED"
+    assert booted.answers()
     assert booted.ironic.command("rescue.finalize_rescue", {"rescue_password": "x"})["command_status"] == "SUCCEEDED"
+    assert booted.is_silent()
+    assert booted.machine["power"] == "On"
+    booted.rack.kill("agents")
+    booted.rack.start("agents")
+    assert booted.is_silent(), "the agent came back with the simulator, but not with a boot"
+
+
+def test_logs_and_lockdown(booted: Scene) -> None:
     assert booted.ironic.command("log.collect_system_logs")["command_result"]["system_logs"]
     with pytest.raises(GONE):
         booted.ironic.command("system.lockdown")

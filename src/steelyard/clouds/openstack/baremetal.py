@@ -24,7 +24,7 @@ NODE_FIELDS = (
     "maintenance_reason", "last_error", "resource_class", "traits", "instance_uuid", "driver_info", "owner", "lessee",
     "retired", "protected", "provision_updated_at", "properties", "extra", "clean_step", "deploy_step",
     "target_power_state", "fault", "automated_clean", "driver_internal_info", "protected_reason", "description",
-    "network_interface", "power_interface", "inspection_finished_at",
+    "network_interface", "power_interface", "rescue_interface", "inspection_finished_at",
 )  # fmt: skip
 LATER_FIELDS = {"health": (1, 109)}
 """Fields that older services refuse to be asked for, and the microversion that brought each."""
@@ -289,6 +289,7 @@ def node_of(found: Document) -> Node:
         description=_explanation(found.maybe_text("description")),
         network_interface=found.maybe_text("network_interface"),
         power_interface=found.maybe_text("power_interface"),
+        rescue_interface=found.maybe_text("rescue_interface"),
         inspected_at=found.moment("inspection_finished_at"),
     )
 

@@ -96,7 +96,7 @@ def _interfaces() -> dict[str, str | int | float | bool]:
         "enabled_raid_interfaces": "no-raid,agent,redfish",
         "enabled_vendor_interfaces": "no-vendor,redfish",
         "enabled_console_interfaces": "no-console",
-        "enabled_rescue_interfaces": "agent,no-rescue",
+        "enabled_rescue_interfaces": "steelyard,agent,no-rescue",
         "enabled_storage_interfaces": "noop",
     }
 

@@ -26,7 +26,7 @@ RUNNING, SUCCEEDED, FAILED, VERSION_MISMATCH = "RUNNING", "SUCCEEDED", "FAILED",
 _QUICK_SECONDS = 0.25
 """A step that is done this soon is reported as done in the answer; Ironic polls some only every few seconds."""
 _SHUTDOWN_DELAY = 0.05
-"""Time for the answer to a power-off to leave before the server goes down."""
+"""Time for the answer to a power-off to leave before the server goes down, or the agent ends."""
 
 
 class Busy(Exception):
@@ -105,6 +105,8 @@ class Commands:
     def restore(self, records: list[Mapping[str, Any]]) -> None:
         """Take up the commands of this very boot again; one that was running is done again from its beginning."""
         self.all = [Command.from_record(record) for record in records]
+        if any(command.name in _LAST and command.status == SUCCEEDED for command in self.all):
+            self._lock_down()
         for command in self.all:
             if command.status == RUNNING:
                 LOG.info("%s: %s is done again", self._machine.server.name, command.operation)
@@ -205,11 +207,16 @@ class Commands:
             case "rescue.finalize_rescue":
                 if not params.get("rescue_password"):
                     raise StepFailed("InvalidCommandParamsError", "rescue_password is missing")
+                self._start(self._end())  # the rescue system goes on without it
             case "log.collect_system_logs":
                 return {"system_logs": _logs(self._machine.server.name)}
             case "system.lockdown":
                 self._lock_down()
         return None
+
+    async def _end(self) -> None:
+        await asyncio.sleep(_SHUTDOWN_DELAY)
+        self._lock_down()
 
     async def _go_down(self, *, restart: bool) -> None:
         await asyncio.sleep(_SHUTDOWN_DELAY)
@@ -250,6 +257,8 @@ _AT_ONCE = frozenset(
         "system.lockdown",
     }
 )
+_LAST = frozenset({"system.lockdown", "rescue.finalize_rescue"})
+"""After these the agent is silent until the next boot."""
 
 
 def _check_version(extension: str, params: Mapping[str, Any]) -> None:
