@@ -88,6 +88,8 @@ class Instance:
     fault: str | None = None
     updated_at: datetime | None = None
     locked: bool = False
+    mark: str | None = None
+    """Steelyard's, of the request that it was made by; see `ServerSpec`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,8 @@ class ServerSpec:
     user_data: str | None = field(default=None, repr=False)
     """Base64, as Nova takes it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    mark: str | None = None
+    """A random text by which the request that made the server finds it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class Compute(Protocol):
 
     def get(self, instance_id: str) -> Instance: ...
 
-    def create(self, spec: ServerSpec) -> Instance: ...
+    def create(self, spec: ServerSpec) -> Instance:
+        """Ask for a server. After `Unavailable` and `UpstreamError` it may be there all the same."""
 
     def delete(self, instance_id: str) -> None: ...
 

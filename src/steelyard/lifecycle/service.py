@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, SteelyardError
 from steelyard.isolation.flips import Flips
+from steelyard.lifecycle.asking import Asking
 from steelyard.lifecycle.model import Action, Power, check, check_power, instance_phase, power_action
 from steelyard.lifecycle.nodes import NodeLifecycle
 from steelyard.lifecycle.powering import POWER, PowerNetworks
@@ -122,7 +123,7 @@ class LifecycleService:
 
         Names or ids. Refused up front where it could only fail later: no free node, an image that is not active, a
         network of the operator's or without a subnet, more networks than any free node has NICs. With a `key`, the
-        same request again is answered with the server of the first time.
+        same request again is answered with the server of the first time, also when that request was cut off.
         """
         check_name("server", name)
         order = _Order(
@@ -132,14 +133,23 @@ class LifecycleService:
         with self._turns.at((actor.project_id, name)):
             if known := repeated(self._operations, actor, CREATE, key, request):
                 return self.server(actor, token, known[0].params["server_id"]), known[0]
-            instance, image_name = self._create(actor, token, order)
+            asking = Asking(self.store.intents, actor, CREATE, key, request)
+            instance, image_name = self._made(asking, token, name) or self._create(actor, token, order, asking)
             operation = self._operations.start(
                 CREATE, {"server_id": instance.id, "name": name, REQUEST: request}, actor,
                 key=key, subject=f"server:{instance.id}", request_id=request_id,
             )  # fmt: skip
+            asking.ends()
         return Server(instance, instance_phase(instance, None), image_name, None), operation
 
-    def _create(self, actor: Actor, token: str, order: _Order) -> tuple[Instance, str]:
+    def _made(self, asking: Asking, token: str, name: str) -> tuple[Instance, str | None] | None:
+        """The server that this request made before it was cut off, and its image's name."""
+        cloud = self.clouds.on_behalf_of(token)
+        if (instance := asking.made(cloud, name)) is None:
+            return None
+        return instance, next((each.name for each in cloud.images.all() if each.id == instance.image_id), None)
+
+    def _create(self, actor: Actor, token: str, order: _Order, asking: Asking) -> tuple[Instance, str | None]:
         """Check what is ordered and ask Nova for it. Returns the instance and its image's name."""
         if actor.project_id is None:
             raise Invalid(
@@ -167,16 +177,18 @@ class LifecycleService:
                 next=f"steelyard server show {shlex.quote(order.name)}",
             )
         self._check_capacity(flavor, len(networks))
-        spec = ServerSpec(
-            name=order.name,
-            flavor_id=flavor.id,
-            image_id=image.id,
-            network_ids=tuple(each.id for each in networks),
-            key_name=order.key_name,
-            user_data=order.user_data,
-            metadata=order.metadata,
-        )
-        return cloud.compute.create(spec), image.name
+        with asking.asks() as mark:
+            spec = ServerSpec(
+                name=order.name,
+                flavor_id=flavor.id,
+                image_id=image.id,
+                network_ids=tuple(each.id for each in networks),
+                key_name=order.key_name,
+                user_data=order.user_data,
+                metadata=order.metadata,
+                mark=mark,
+            )
+            return cloud.compute.create(spec), image.name
 
     def _check_capacity(self, flavor: Flavor, nics: int) -> None:
         if flavor.resource_class is None:

@@ -15,6 +15,7 @@ from steelyard.store.database import Database
 from steelyard.store.events import Event, Events
 from steelyard.store.findings import Findings
 from steelyard.store.flips import FlipRecords
+from steelyard.store.intents import Intents
 from steelyard.store.inventory import Inventory
 from steelyard.store.leftovers import Leftovers
 from steelyard.store.locks import Locks
@@ -48,6 +49,7 @@ class Store:
         self.reconcilers = RunRecords(database, self.servers)
         self.bulk = BatchRecords(database, keys)
         self.locks = Locks(database)
+        self.intents = Intents(database)
         self.inventory = Inventory(database)
         self.findings = Findings(database, self.events)
         self.policies = Policies(database)

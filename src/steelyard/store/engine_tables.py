@@ -1,4 +1,4 @@
-"""The tables of the engine: servers that share the work, bulk operations, reconcilers."""
+"""The tables of the engine: servers that share the work, bulk operations, reconcilers, intents."""
 
 from __future__ import annotations
 
@@ -57,4 +57,18 @@ reconcilers = sa.Table(
     sa.Column("runs", sa.Integer, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("replica", sa.String(255)),
+)
+
+intents = sa.Table(
+    "intents",
+    metadata,
+    sa.Column("user_id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    # as of operations: the request that is asked again
+    sa.Column("request", sa.String(64), nullable=False),
+    sa.Column("mark", sa.String(64), nullable=False),
+    # what the thing that is asked for carries in the cloud
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Index(None, "asked_at"),
 )

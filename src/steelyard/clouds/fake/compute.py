@@ -81,7 +81,7 @@ class FakeCompute(FakePort):
         instance = Instance(
             id=str(uuid.uuid4()), name=spec.name, status="BUILD", task_state="scheduling", power_state=None,
             project_id=actor.project_id, user_id=actor.user_id, flavor_name=flavor.name, image_id=image.id,
-            node_id=None, addresses=(), created_at=world.now,
+            node_id=None, addresses=(), created_at=world.now, mark=spec.mark,
         )  # fmt: skip
         world.instances[instance.id] = instance
         world.history.acted(instance.id, "create", actor)

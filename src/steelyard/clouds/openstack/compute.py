@@ -10,7 +10,7 @@ from steelyard.clouds.openstack.failures import masked
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import COMPUTE, Access, Rest, part
 from steelyard.clouds.ports import PowerAction
-from steelyard.errors import Forbidden, Invalid, NotFound, SteelyardError
+from steelyard.errors import Forbidden, Invalid, NotFound, SteelyardError, Unavailable
 from steelyard.nouns import Flavor, FlavorSpec, HistoryEntry, Instance, ServerSpec
 
 MICROVERSION = "2.61"
@@ -24,6 +24,8 @@ ACTIONS: dict[PowerAction, dict[str, Any]] = {
     "soft off": {"os-stop": None},
     "reboot": {"reboot": {"type": "HARD"}},
 }
+MARK = "steelyard_request"
+"""The key of a server's metadata that holds its mark."""
 ZEROED = {"resources:VCPU": "0", "resources:MEMORY_MB": "0", "resources:DISK_GB": "0"}
 """A bare metal flavor takes a whole node, and nothing by measure."""
 
@@ -86,7 +88,7 @@ class OpenstackCompute:
             "flavorRef": spec.flavor_id,
             "imageRef": spec.image_id,
             "networks": [{"uuid": network_id} for network_id in spec.network_ids] or "none",
-            "metadata": dict(spec.metadata),
+            "metadata": {**spec.metadata, **({MARK: spec.mark} if spec.mark else {})},
         }
         if spec.key_name:
             body["key_name"] = spec.key_name
@@ -96,7 +98,14 @@ class OpenstackCompute:
             # A physical server often cannot reach the metadata service.
             body["config_drive"] = True
         answer = self._rest.post("servers", {"server": body}, what="a server")
-        return self.get(answer.document("server", "a server").text("id"))
+        instance_id = answer.document("server", "a server").text("id")
+        try:
+            return self.get(instance_id)
+        except SteelyardError as error:
+            # Nova has accepted it: whatever this is, it is no refusal.
+            raise Unavailable(
+                f"Nova has accepted server {instance_id}, but does not show it: {error.detail}", internal=error.internal
+            ) from error
 
     def delete(self, instance_id: str) -> None:
         try:
@@ -220,4 +229,5 @@ def instance_of(found: Document) -> Instance:
         fault=masked(fault) if isinstance(fault, str) else None,
         updated_at=found.moment("updated"),
         locked=found.flag("locked"),
+        mark=Document(found.mapping("metadata"), service=found.service, what="metadata").maybe_text(MARK),
     )
