@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +63,14 @@ def test_a_server_that_nobody_can_serve_ends_in_error(stage: Stage, wanted: Serv
     assert instance.id not in {found.id for found in stage.own.compute.all()}
 
 
+def test_a_server_carries_its_mark_beside_the_tenants_metadata(stage: Stage, wanted: ServerSpec) -> None:
+    marked = create(stage, replace(wanted, mark="3f2a"))
+    plain = create(stage, replace(wanted, name=f"{wanted.name}-2"))
+    shown = {each.id: each.mark for each in stage.tenant.compute.all()}
+    assert (marked.mark, shown[marked.id], stage.own.compute.get(marked.id).mark) == ("3f2a",) * 3
+    assert (plain.mark, shown[plain.id]) == (None, None)
+
+
 def test_tenants_do_not_see_or_touch_each_others(stage: Stage, wanted: ServerSpec) -> None:
     instance = create(stage, wanted)
     assert instance.id not in {found.id for found in stage.other.compute.all()}
@@ -79,8 +88,6 @@ def test_tenants_do_not_see_or_touch_each_others(stage: Stage, wanted: ServerSpe
 
 @pytest.mark.parametrize("part", ["flavor_id", "image_id", "network_ids"])
 def test_what_is_asked_for_must_exist(stage: Stage, wanted: ServerSpec, part: str) -> None:
-    from dataclasses import replace
-
     nowhere = "00000000-0000-4000-8000-000000000000"
     values: dict[str, Any] = {part: (nowhere,) if part == "network_ids" else nowhere}
     bad = replace(wanted, **values)
@@ -95,8 +102,6 @@ def test_another_tenants_network_cannot_be_used(stage: Stage, wanted: ServerSpec
 
 
 def test_the_administrators_networks_cannot_be_used(stage: Stage, wanted: ServerSpec) -> None:
-    from dataclasses import replace
-
     provisioning = next(n for n in stage.own.networks.all() if n.name == "provisioning")
     with pytest.raises((Invalid, Forbidden)):
         stage.tenant.compute.create(replace(wanted, network_ids=(provisioning.id,)))

@@ -7,10 +7,13 @@ again in the end. The kills are spread over few rounds, each at another moment o
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from openstack.exceptions import SDKException
 
@@ -95,6 +98,47 @@ def test_killed_while_a_server_is_deployed(
     # What is advised then, or what the tenant does in the end anyway, works.
     cloud.steelyard("demo", "server", "delete", server["id"], "--wait", within=300).ok()
     _all_available(cloud)
+
+
+def test_a_request_that_was_cut_off_is_asked_again_with_its_key(cloud: LocalCloud, things: Things) -> None:
+    """Steelyard is killed as soon as Nova has the server, before or after the operation was written down."""
+    image, network, flavor = things.image(), things.network("10.96.0.0/24"), things.flavor()
+    name, key = unique("server"), secrets.token_hex(8)
+    things.after.callback(things.release, name)
+    nova = cloud.connect("demo").compute
+    order = {"name": name, "flavor": flavor["id"], "image": image["id"], "networks": [network["id"]]}
+
+    def ask() -> httpx.Response | None:
+        with cloud.rest(cloud.token("demo")) as client:
+            try:
+                return client.post("/v1/servers", json=order, headers={"Idempotency-Key": key})
+            except httpx.TransportError:
+                return None
+
+    def named() -> list[str]:
+        return [server.id for server in nova.servers(name=f"^{name}$")]
+
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(ask)
+        [made] = until("Nova has it", named, seconds=60, every=0.02)
+        back = _kill(cloud, "steelyard")
+        answered = asked.result(timeout=60)
+    back()
+    listed = cloud.get("demo", "/v1/operations", subject=f"server:{made}")["operations"]
+    print(f"answered: {answered is not None}; operation written down: {bool(listed)}")
+
+    answer = ask()
+    assert answer is not None
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["server"]["id"] == made
+    assert cloud.operation("demo", answer.json()["operation"]["id"], seconds=420)["phase"] == "succeeded"
+    assert named() == [made]
+    assert len(cloud.get("demo", "/v1/operations", subject=f"server:{made}")["operations"]) == 1
+    # Whoever comes with another key is told that the name is taken.
+    key = secrets.token_hex(8)
+    refused = ask()
+    assert refused is not None
+    assert (refused.status_code, refused.json()["code"]) == (409, "duplicate_name")
 
 
 def _operation_of(cloud: LocalCloud, server_id: str) -> Json:

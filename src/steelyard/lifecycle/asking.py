@@ -1,11 +1,11 @@
 """Asking Nova for a server once, also when whoever asks is killed in the middle (ADR 0019).
 
 A tenant's token is not kept, so Nova is asked within the request, and the operation is written down afterwards. With an
-idempotency key there is a record of the intent before: it holds a mark, a random text, that the server carries. The same
-request again finds its own server by that mark, however the first one ended.
+idempotency key there is a record of the intent before: it holds a mark, a random text, that the server carries. The
+same request again finds its own server by that mark, however the first one ended.
 
-Nobody else's server is taken for it: the mark is nowhere but in our database until Nova has the server, and the server's
-user, name and project are compared as well.
+Nobody else's server is taken for it: the mark is nowhere but in our database until Nova has the server, and the
+server's user, name and project are compared as well.
 """
 
 from __future__ import annotations
