@@ -83,9 +83,8 @@ class InventoryIndex:
         Raises what the ports raise while nothing is known at all; afterwards an answer from the index, with the reason
         why it is old, serves better than none.
         """
-        state = self._store.inventory.state()
-        if state is not None and not self._is_old(state):
-            return Freshness(state.observed_at)
+        if (fresh := self.fresh()) is not None:
+            return fresh
         with self._reading:  # one reads, the others wait for what it finds
             state = self._store.inventory.state()
             problem = None
@@ -102,6 +101,11 @@ class InventoryIndex:
             state = self._store.inventory.state()
         assert state is not None  # a look was written, or it was there
         return Freshness(state.observed_at, problem)
+
+    def fresh(self) -> Freshness | None:
+        """How old the index is, if it needs no look before an answer; None if `current` must be asked. Only reads."""
+        state = self._store.inventory.state()
+        return None if state is None or self._is_old(state) else Freshness(state.observed_at)
 
     def _is_old(self, state: IndexState) -> bool:
         if self._store.events.newest() != state.event_id:

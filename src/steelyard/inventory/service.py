@@ -93,7 +93,12 @@ class InventoryService:
     def page(self, query: Query, sort: Sort, *, after: Place | str | None = None, limit: int = 100) -> NodePage:
         """The records that pass, in order, after a place or after the record of an id. Raises `Invalid` for an id that
         the inventory has never had."""
-        freshness = self.index.current()
+        with self._store.reading():
+            if (freshness := self.index.fresh()) is not None:
+                return self._page(query, sort, after, limit, freshness)
+        return self._page(query, sort, after, limit, self.index.current())
+
+    def _page(self, query: Query, sort: Sort, after: Place | str | None, limit: int, freshness: Freshness) -> NodePage:
         search = self._store.inventory.search
         if isinstance(after, str):
             after = search.place_of(plain(after), sort)

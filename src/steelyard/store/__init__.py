@@ -76,6 +76,12 @@ class Store:
         with self.database.write():
             yield
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What the repositories read inside takes one connection, and one transaction. Nothing may be written."""
+        with self.database.read():
+            yield
+
     def close(self) -> None:
         self.locks.close()
         self.database.close()

@@ -46,7 +46,7 @@ class PageOf(Generic[T]):
     next: str | None
 
 
-def _page(
+async def _page(  # not in a thread of its own, where FastAPI runs what is no coroutine
     request: Request,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items to answer with.")] = DEFAULT_LIMIT,
     marker: Annotated[str | None, Query(max_length=255, description="Id of the last item seen.")] = None,
