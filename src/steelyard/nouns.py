@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 
@@ -369,6 +370,19 @@ class SubnetSpec:
     dns_servers: tuple[str, ...] = ()
 
 
+class PortMode(StrEnum):
+    """How a switch treats the frames of a port, in the words most vendors use."""
+
+    ACCESS = "access"
+    TRUNK = "trunk"
+    TUNNEL = "tunnel"
+    """802.1Q tunnel: whatever comes in, tagged or not, is carried inside the untagged VLAN."""
+    ROUTED = "routed"
+    """In no VLAN: the switch itself is the neighbour."""
+    OTHER = "other"
+    """None of these; `extra` says what the switch calls it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
     """One port as the switch itself reports it, read back."""
@@ -380,3 +394,10 @@ class SwitchPort:
     """None: the port carries no untagged VLAN (idle)."""
     tagged_vlans: frozenset[int] = frozenset()
     enabled: bool = True
+    """Administratively up."""
+    mode: PortMode | None = None
+    """None: the switch has no such word."""
+    lag: str | None = None
+    """The link aggregation group that it is a member of; its VLANs are then the group's."""
+    extra: str | None = None
+    """What it does beyond carrying those VLANs, as a short phrase ("routed"); never set on a plain port."""

@@ -1,8 +1,10 @@
-"""One suite for every SwitchReader: the fake in memory, and the reader of the simulated switches on a real process."""
+"""One suite for every SwitchReader: the fake in memory, the reader of the simulated switches on a real process, those
+by SSH on a real SSH server that plays each operating system, and that of Open vSwitch on a real one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from steelyard.hardware.switches import SwitchReader, SwitchReaders, open_switch
 from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.nouns import SwitchPort
 
+from .open_vswitch import BRIDGE, OpenVSwitch, open_vswitch
+from .ssh_switch import ssh_switch
+from .switch_personas import Port, personas
+
+BY_SSH = ("cumulus", "eos", "junos", "nxos", "sonic")
+
 
 @dataclass
 class Stage:
@@ -25,6 +33,10 @@ class Stage:
     switch_name: str
     set_port: Callable[[str, int | None, frozenset[int], bool], None]
     break_switch: Callable[[], None]
+    first: str = "Ethernet1"
+    second: str = "Ethernet2"
+    others: tuple[str, ...] = ()
+    """Ports that the switch has beside the two."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +72,39 @@ def simulated_stage(rack: StandaloneRack) -> Stage:
     return Stage(readers, switch.chassis_mac, switch.name, set_port, break_switch)
 
 
-@pytest.fixture(params=["fake", "simulated"])
-def stage(request: pytest.FixtureRequest) -> Stage:
-    return fake_stage() if request.param == "fake" else simulated_stage(request.getfixturevalue("switch_process"))
+def ssh_stage(kind: str, folder: Path, stack: ExitStack) -> Stage:
+    persona = personas()[kind]
+    switch = stack.enter_context(ssh_switch(persona, folder))
+
+    def set_port(port: str, untagged: int | None, tagged: frozenset[int], enabled: bool) -> None:
+        persona.ports[port] = Port(untagged, tagged, enabled)
+
+    def break_switch() -> None:
+        switch.intercept = lambda command: persona.refusal
+
+    file = folder / "switches.yaml"
+    file.write_text(yaml.safe_dump({"switches": [switch.entry()]}))
+    return Stage(open_switches(file), persona.mac, "leaf1", set_port, break_switch, persona.first, persona.second)
+
+
+def openvswitch_stage(switch: OpenVSwitch, folder: Path) -> Stage:
+    file = folder / "switches.yaml"
+    file.write_text(yaml.safe_dump({"switches": [switch.entry()]}))
+    return Stage(open_switches(file), switch.mac, "leaf1", switch.set_port, switch.stop, "srv1", "srv2", (BRIDGE,))
+
+
+@pytest.fixture(params=["fake", "simulated", "openvswitch", *BY_SSH])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    kind = request.param
+    with ExitStack() as stack:
+        if kind == "fake":
+            yield fake_stage()
+        elif kind == "simulated":
+            yield simulated_stage(request.getfixturevalue("switch_process"))
+        elif kind == "openvswitch":
+            yield openvswitch_stage(stack.enter_context(open_vswitch("srv1", "srv2")), tmp_path)
+        else:
+            yield ssh_stage(kind, tmp_path, stack)
 
 
 def port(stage: Stage, name: str) -> SwitchPort:
@@ -71,18 +113,18 @@ def port(stage: Stage, name: str) -> SwitchPort:
 
 def test_a_read_has_every_port_of_that_switch_and_its_identity(stage: Stage) -> None:
     ports = stage.reader.ports(stage.switch_id)
-    assert {port.port_id for port in ports} == {"Ethernet1", "Ethernet2"}
+    assert sorted(port.port_id for port in ports) == sorted([stage.first, stage.second, *stage.others])
     assert {(port.switch_id, port.switch_name) for port in ports} == {(stage.switch_id, stage.switch_name)}
 
 
 def test_a_read_shows_what_is_there_now(stage: Stage) -> None:
-    stage.set_port("Ethernet1", 101, frozenset({200, 300}), True)
-    stage.set_port("Ethernet2", None, frozenset(), False)
-    first, second = port(stage, "Ethernet1"), port(stage, "Ethernet2")
+    stage.set_port(stage.first, 101, frozenset({200, 300}), True)
+    stage.set_port(stage.second, None, frozenset(), False)
+    first, second = port(stage, stage.first), port(stage, stage.second)
     assert (first.untagged_vlan, first.tagged_vlans, first.enabled) == (101, frozenset({200, 300}), True)
     assert (second.untagged_vlan, second.tagged_vlans, second.enabled) == (None, frozenset(), False)
-    stage.set_port("Ethernet1", 102, frozenset(), True)
-    assert port(stage, "Ethernet1").untagged_vlan == 102
+    stage.set_port(stage.first, 102, frozenset(), True)
+    assert port(stage, stage.first).untagged_vlan == 102
 
 
 def test_a_switch_that_is_not_known_is_not_found(stage: Stage) -> None:

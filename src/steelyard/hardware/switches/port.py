@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from steelyard.errors import NotFound
+from steelyard.errors import NotFound, Unavailable
 from steelyard.nouns import SwitchPort
 
 
@@ -21,15 +22,48 @@ class SwitchReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ConfiguredSwitch:
+    """A switch as the switches file names it."""
+
+    chassis_id: str
+    """As its LLDP frames say: a lower-case MAC with colons. A node port's link names the switch by it."""
+    name: str
+    """For people."""
+    type: str
+    """Which adapter reads it."""
+
+    def unreadable(self, why: str) -> Unavailable:
+        """The error of every reader that could not read its switch. `why` must hold no secret."""
+        return Unavailable(
+            f"Switch {self.name} ({self.chassis_id}) cannot be read: {why}",
+            code="switch_unreadable",
+            next="check the switch and its entry in the switches file",
+        )
+
+
 class SwitchReaders:
     """Every switch that Steelyard can read back, by chassis id. Itself a SwitchReader."""
 
-    def __init__(self, readers: Mapping[str, SwitchReader] | None = None):
+    def __init__(
+        self,
+        readers: Mapping[str, SwitchReader] | None = None,
+        *,
+        configured: Mapping[str, ConfiguredSwitch] | None = None,
+    ):
+        """`configured`: what the switches file says of them; a reader without is known by its chassis id alone."""
         self._readers = {switch_id.lower(): reader for switch_id, reader in (readers or {}).items()}
+        self._configured = {switch_id.lower(): switch for switch_id, switch in (configured or {}).items()}
 
     @property
     def switch_ids(self) -> tuple[str, ...]:
         return tuple(sorted(self._readers))
+
+    @property
+    def switches(self) -> tuple[ConfiguredSwitch, ...]:
+        """All of them, by name."""
+        known = (self._configured.get(each, ConfiguredSwitch(each, each, "unknown")) for each in self._readers)
+        return tuple(sorted(known, key=lambda switch: (switch.name, switch.chassis_id)))
 
     def ports(self, switch_id: str) -> list[SwitchPort]:
         """As SwitchReader.ports, by whichever reader has that switch."""
