@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -63,8 +62,8 @@ class OpenVSwitch:
         wanted = f"admin_state={state}"
         self("wait-until", "interface", port, wanted)
 
-    def stop(self) -> None:
-        for name in ("vswitchd", "db"):
+    def stop(self, *daemons: str) -> None:
+        for name in daemons or ("vswitchd", "db"):
             file = self.folder / f"{name}.pid"
             if file.exists():
                 _end(int(file.read_text()))
@@ -72,14 +71,13 @@ class OpenVSwitch:
 
 def _end(pid: int) -> None:
     try:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + WITHIN
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(0.02)
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+        daemon = psutil.Process(pid)
+        daemon.terminate()
+        daemon.wait(WITHIN)
+    except psutil.NoSuchProcess:
         return
+    except psutil.TimeoutExpired:
+        daemon.kill()
 
 
 @contextmanager

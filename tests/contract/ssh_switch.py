@@ -80,6 +80,11 @@ async def _session(switch: SshSwitch, process: asyncssh.SSHServerProcess[str]) -
     if command is None:
         process.exit(1)
         return
+    connection = process.channel.get_connection()
+    if switch.one_command_per_connection and connection.get_extra_info("had a command"):
+        connection.abort()
+        return
+    connection.set_extra_info(**{"had a command": True})
     switch.commands.append(command)
     if switch.hang:
         await asyncio.sleep(3600)
@@ -92,9 +97,6 @@ async def _session(switch: SshSwitch, process: asyncssh.SSHServerProcess[str]) -
     shell = switch.persona.type in ("sonic", "cumulus")
     (process.stderr if status and shell else process.stdout).write(output)
     process.exit(status)
-    if switch.one_command_per_connection:
-        await process.wait_closed()
-        process.channel.get_connection().close()
 
 
 @contextmanager

@@ -30,6 +30,10 @@ _MAX_ERRORS: Final = 64 << 10
 _MAX_SECRET: Final = 4096
 
 
+class _TooMuch(Exception):
+    """A command prints more than anybody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class SshSession:
     """One switch. Files are read at each use, so a changed password or key needs no restart."""
@@ -74,7 +78,7 @@ class SshSession:
                     try:
                         outputs.append(await self._one(connection, command, exit_status_counts))
                         continue
-                    except (asyncssh.ChannelOpenError, asyncssh.ConnectionLost, asyncssh.DisconnectError):
+                    except (asyncssh.Error, OSError, EOFError):
                         # Some switches end the connection after one command: then each gets its own.
                         connection.abort()
                 connection = await self._connect()
@@ -146,14 +150,15 @@ class SshSession:
         process = await connection.create_process(command, encoding=None, request_pty=False)
         with suppress(OSError):
             process.stdin.write_eof()
-        output, complaint = await asyncio.gather(
-            _read(process.stdout, MAX_OUTPUT), _read(process.stderr, _MAX_ERRORS, drop_rest=True)
-        )
+        try:
+            output, complaint = await asyncio.gather(
+                _read(process.stdout, MAX_OUTPUT), _read(process.stderr, _MAX_ERRORS, drop_rest=True)
+            )
+        except _TooMuch:
+            raise SessionFailed(f"`{command}` printed more than {MAX_OUTPUT >> 20} MiB") from None
         await process.wait_closed()
-        if output is None:
-            raise SessionFailed(f"`{command}` printed more than {MAX_OUTPUT >> 20} MiB")
         if exit_status_counts and process.exit_status != 0:
-            words = quoted((complaint or b"").decode(errors="replace"))
+            words = quoted(complaint.decode(errors="replace"))
             raise SessionFailed(f"`{command}` ended with status {process.exit_status}{words}")
         try:
             return output.decode()
@@ -161,12 +166,12 @@ class SshSession:
             raise SessionFailed(f"`{command}` printed no UTF-8") from None
 
 
-async def _read(stream: asyncssh.SSHReader[bytes], most: int, *, drop_rest: bool = False) -> bytes | None:
-    """All of it; None where it is more than `most` bytes, or its beginning with `drop_rest`."""
+async def _read(stream: asyncssh.SSHReader[bytes], most: int, *, drop_rest: bool = False) -> bytes:
+    """All of it, or its beginning with `drop_rest`. Raises _TooMuch for more than `most` bytes."""
     found = bytearray()
     while chunk := await stream.read(_CHUNK):
         if len(found) + len(chunk) <= most:
             found += chunk
         elif not drop_rest:
-            return None
+            raise _TooMuch
     return bytes(found)
