@@ -1,8 +1,9 @@
 """Reading switches back, behind a port.
 
 `port` has the Protocol, `fake` the one in memory, `simulated` reads the simulated rack's. `by_command` reads the rest:
-a `session` runs commands (`ssh`, `local_tool`), and a module per operating system says which, and parses what they print
-(`junos`, `eos`, `nxos`, `sonic`, `cumulus`, `openvswitch`, all on `outputs`). `configuration` reads the switches file.
+a `session` runs commands (`ssh`, `local_tool`), and a module per operating system says which, and parses what they
+print (`junos`, `eos`, `nxos`, `sonic`, `cumulus`, `openvswitch`, all on `outputs`). `configuration` reads the switches
+file.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _port(name: str, link: Mapping[str, Any], states: Mapping[str, set[int]]) ->
     extra = joined(
         "routed" if routed else None,
         f"untagged in VLANs {ranges(untagged)}" if len(untagged) > 1 else None,
-        "bridged without VLANs" if not states and _info(link).get("info_slave_kind") == "bridge" else None,
+        "bridged without VLANs" if not untagged | tagged and _info(link).get("info_slave_kind") == "bridge" else None,
     )
     if tagged:
         mode = PortMode.TRUNK

@@ -83,8 +83,7 @@ def parse(outputs: Sequence[str]) -> Reading:
 def _children(entry: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
     """The elements of that name; none where there are none."""
     for child in listed(entry.get(key, []), key):
-        if child is not None:
-            yield mapping(child, key)
+        yield mapping(child, key)
 
 
 def _leaf(entry: Mapping[str, Any], key: str) -> str:
@@ -115,12 +114,14 @@ def _units(document: Mapping[str, Any]) -> dict[str, _Unit]:
         for instance in _children(information, _ENTRY):
             current: _Unit | None = None
             for entry in _children(instance, _ENTRY):
-                if name := _leaf(entry, "l2iff-interface-name"):
+                name = _leaf(entry, "l2iff-interface-name")
+                member = bool(_leaf(entry, "l2iff-interface-vlan-name") or _leaf(entry, "l2iff-interface-vlan-id"))
+                if name:
                     current = found.setdefault(name, _Unit())
                     current.tagness = _leaf(entry, "l2iff-interface-vlan-member-tagness")
-                if _leaf(entry, "l2iff-interface-vlan-name") or _leaf(entry, "l2iff-interface-vlan-id"):
-                    if current is None:
-                        raise Unreadable("a VLAN of the switching table belongs to no interface")
+                if current is None or not (name or member):
+                    raise Unreadable("an entry of the switching table belongs to no interface")
+                if member:
                     _member(current, entry)
     return found
 
@@ -158,17 +159,16 @@ def _port(name: str, entry: Mapping[str, Any], units: Mapping[str, _Unit]) -> Re
     tagged: set[int] = set()
     extras: list[str] = []
     routed = switched = trunk = False
-    for unit in _children(entry, "logical-interface"):
-        logical = _named(unit, f"a unit of {name}")
-        families = {_leaf(family, "address-family-name") for family in _children(unit, "address-family")}
-        if "eth-switch" in families:
-            table = units.get(logical)
-            if table is None:
-                extras.append(f"{logical} is switched, and the switching table does not have it")
-                continue
+    for logical, table in units.items():
+        if logical.partition(".")[0] == name:
             switched, trunk = True, trunk or "tagged" in table.tagness.split(",") or bool(table.tagged)
             untagged |= table.untagged
             tagged |= table.tagged
+    for unit in _children(entry, "logical-interface"):
+        logical = _named(unit, f"a unit of {name}")
+        families = {_leaf(family, "address-family-name") for family in _children(unit, "address-family")}
+        if "eth-switch" in families and logical not in units:
+            extras.append(f"{logical} is switched, and the switching table does not have it")
         if families & _ROUTED:
             routed = True
         extras += [f"family {other[:40]}" for other in sorted(families - _ROUTED - {"eth-switch", "multiservice", ""})]
