@@ -98,3 +98,14 @@ def placement_class(resource_class: str) -> str:
     `CUSTOM_` before it (so `CUSTOM_X` in Ironic becomes `CUSTOM_CUSTOM_X`).
     """
     return "CUSTOM_" + re.sub("[^0-9A-Za-z]+", "_", resource_class).upper()
+
+
+def vlan_ranges(vlans: Iterable[int]) -> str:
+    """VLANs for people: `1, 5-7`."""
+    found: list[list[int]] = []
+    for vlan in sorted(vlans):
+        if found and found[-1][1] == vlan - 1:
+            found[-1][1] = vlan
+        else:
+            found.append([vlan, vlan])
+    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in found)

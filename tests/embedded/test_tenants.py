@@ -168,6 +168,8 @@ def _world(
     mine = [each["id"] for each in operations if each["subject"] == f"server:{server['id']}"]
     admins = [each["id"] for each in operations if each["kind"] == "nodes.onboard"][:2]
     assert mine
+    read = cloud.get("admin", "/v1/isolation/switches")["switches"]
+    switches = [switch[key] for switch in read for key in ("chassis_id", "name")]
     operators = {
         "network": [found.id for found in operator_networks.values()] + list(operator_networks),
         "subnet": [subnet for found in operator_networks.values() for subnet in found.subnet_ids],
@@ -180,6 +182,7 @@ def _world(
         "webhook": [webhook["id"]],
         "name": [each["name"] for each in cloud.get("admin", "/v1/reconcilers")["reconcilers"]],
         "project": [server["project_id"]],
+        "switch": switches,
     }
     demos = {
         "image": [image["id"], image["name"]],
@@ -195,7 +198,7 @@ def _world(
         *(each["id"] for each in candidates),
         *(each["bmc_address"] for each in rack.values()),
         *(each["serial"] for each in rack.values()),
-        *operators["serial"], view["id"], view["name"], webhook["id"], webhook["name"],
+        *operators["serial"], *switches, view["id"], view["name"], webhook["id"], webhook["name"],
         *admins,
     }  # fmt: skip
     demos_marks = {

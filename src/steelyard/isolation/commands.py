@@ -58,6 +58,29 @@ POLICY_COLUMNS: list[Column] = [
 ]
 
 
+switch_app = command_group("The switches: what their ports carry, read back from themselves.")
+app.add_typer(switch_app, name="switch")
+
+SWITCH_COLUMNS: list[Column] = [
+    ("Switch", "name"),
+    ("Chassis id", "chassis_id"),
+    ("Type", "type"),
+    ("Reachable", lambda row: "yes" if row["reachable"] else "NO"),
+    ("Ports", "ports"),
+    ("Seconds", "seconds"),
+    ("Error", "error"),
+]
+PORT_COLUMNS: list[Column] = [
+    ("Port", "port"),
+    ("Enabled", lambda row: "yes" if row["enabled"] else "no"),
+    ("Mode", "mode"),
+    ("Untagged", "untagged_vlan"),
+    ("Tagged", "tagged_vlans"),
+    ("LAG", "lag"),
+    ("Beyond that", "extra"),
+]
+
+
 @app.callback()
 def isolation() -> None:
     """Isolation: is every NIC on the network it must be on, and on no other?"""
@@ -80,6 +103,36 @@ def show_isolation(node: Annotated[str, typer.Argument(help="Id or name.")], for
                 hint(f"{nic['mac']}: {nic['why']}")
         say(f"{found['node']} is {found['phase']}: {_summary(found)}")
     if not found["agrees"]:
+        raise typer.Exit(1)
+
+
+@app.command("switches", epilog=examples("steelyard isolation switches", "steelyard isolation switches -f json"))
+def list_switches(format: Format = "table") -> None:
+    """Read every switch of the switches file back, at this moment, and say which can be read.
+
+    Ends with code 1 when one could not be: what it carries is then unverified (administrators).
+    """
+    found = connect().get("/v1/isolation/switches")["switches"]
+    show(found, SWITCH_COLUMNS, format)
+    if not all(switch["reachable"] for switch in found):
+        raise typer.Exit(1)
+
+
+@switch_app.command("show", epilog=examples("steelyard isolation switch show leaf1"))
+def show_switch(switch: Annotated[str, typer.Argument(help="Name or chassis id.")], format: Format = "table") -> None:
+    """Read one switch back, at this moment, and show what each of its ports carries (administrators).
+
+    Ends with code 1 when it could not be read.
+    """
+    client = connect()
+    found = client.get(client.path("/v1/isolation/switches", switch))["switch"]
+    if format == "json":
+        show(found, [], format)
+    else:
+        show(found, SWITCH_COLUMNS)
+        if found["port_list"]:
+            show(found["port_list"], PORT_COLUMNS)
+    if not found["reachable"]:
         raise typer.Exit(1)
 
 

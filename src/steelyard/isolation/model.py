@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import Network, NetworkPort, NodePort, SwitchLink, SwitchPort
 
 
@@ -222,7 +223,8 @@ def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
     if isinstance(read, str):
         return None, read
     names = {network.segmentation_id: network.name for network in seen.networks.values() if network.segmentation_id}
-    note = f"also tagged {', '.join(map(str, sorted(read.tagged_vlans)))}" if read.tagged_vlans else None
+    tagged = f"also tagged {vlan_ranges(read.tagged_vlans)}" if read.tagged_vlans else None
+    note = ", ".join(said for said in (tagged, read.extra) if said) or None
     name = names.get(read.untagged_vlan) if read.untagged_vlan is not None else None
     return View(name, read.untagged_vlan, note), None
 

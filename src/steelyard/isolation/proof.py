@@ -12,6 +12,7 @@ from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.parking import same_place
 from steelyard.isolation.reading import read_switches
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import Network, Node, SwitchLink, SwitchPort
 
 PROVEN_WITHIN: Final = 25.0
@@ -122,9 +123,11 @@ def _at_switch(ports: Sequence[SwitchPort], wanted: Wanted) -> str | None:
     carried = next((port for port in ports if port.port_id == link.port_id), None)
     if carried is None:
         return f"the switch reports no port {where}"
-    if carried.untagged_vlan == vlan and not carried.tagged_vlans:
+    if carried.untagged_vlan == vlan and not carried.tagged_vlans and carried.extra is None:
         return None
     untagged = () if carried.untagged_vlan is None else (carried.untagged_vlan,)
-    vlans = ", ".join(map(str, sorted({*untagged, *carried.tagged_vlans})))
+    vlans = vlan_ranges({*untagged, *carried.tagged_vlans})
     has = f"VLAN {vlans}" if vlans else "no VLAN"
+    if carried.extra is not None:
+        has += f" ({carried.extra})"
     return f"the switch carries {has} on {where}, wanted VLAN {vlan} ({wanted.network.name})"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 from steelyard.errors import SteelyardError
-from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.hardware.switches.port import ConfiguredSwitch, SwitchReaders
 from steelyard.isolation.model import Role, Unread
 from steelyard.nouns import Network, NodePort, SwitchPort
 from steelyard.settings import Settings
@@ -56,6 +58,37 @@ def read_switches(readers: SwitchReaders, switch_ids: Iterable[str]) -> dict[str
         return {}
     with ThreadPoolExecutor(max_workers=min(READERS, len(wanted)), thread_name_prefix="switches") as pool:
         return dict(zip(wanted, pool.map(read, wanted), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchRead:
+    """One switch, read at this moment."""
+
+    switch: ConfiguredSwitch
+    seconds: float
+    """How long it took, the failed try included."""
+    ports: tuple[SwitchPort, ...] | None
+    """None: it could not be read, and `error` says why."""
+    error: str | None
+
+
+def try_switches(
+    readers: SwitchReaders, switches: Sequence[ConfiguredSwitch], *, clock: Callable[[], float] = time.monotonic
+) -> list[SwitchRead]:
+    """Every one of these once, side by side, in their order."""
+
+    def read(switch: ConfiguredSwitch) -> SwitchRead:
+        began = clock()
+        try:
+            ports = tuple(readers.ports(switch.chassis_id))
+        except SteelyardError as error:
+            return SwitchRead(switch, clock() - began, None, error.detail)
+        return SwitchRead(switch, clock() - began, ports, None)
+
+    if not switches:
+        return []
+    with ThreadPoolExecutor(max_workers=min(READERS, len(switches)), thread_name_prefix="switches") as pool:
+        return list(pool.map(read, switches))
 
 
 def ports_at(

@@ -1,15 +1,19 @@
-"""REST: the views of a node (administrators), policies of projects, and the gates that conductors ask at."""
+"""REST: a node's views and the switches (administrators), policies of projects, the gates that conductors ask at."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Role, Verdict
+from steelyard.isolation.reading import SwitchRead
 from steelyard.isolation.service import IsolationService, NodeIsolation, ShownPolicy
 from steelyard.lifecycle.model import Phase
+from steelyard.naming import vlan_ranges
+from steelyard.nouns import PortMode, SwitchPort
 from steelyard.web.context import Admin, Caller, Service
 from steelyard.web.schemas import Body
 from steelyard.web.schemas import View as ApiView
@@ -71,7 +75,42 @@ class GateAnswer(ApiView):
     allowed: bool = Field(description="Always true: a refusal is a problem.")
 
 
+class SwitchView(ApiView):
+    """One switch of the switches file, read at this moment."""
+
+    name: str
+    chassis_id: str
+    type: str
+    reachable: bool = Field(description="It was read. If not, what it carries is unverified.")
+    ports: int | None = Field(description="How many ports it reported.")
+    seconds: float = Field(description="How long the read took, or the try.")
+    error: str | None
+
+
+class SwitchPortView(ApiView):
+    port: str
+    mode: PortMode | None = Field(description="None: the switch has no such word.")
+    untagged_vlan: int | None
+    tagged_vlans: str = Field(description="Ranges: 5-7, 20. Empty: none.")
+    enabled: bool
+    lag: str | None = Field(description="The link aggregation group that it is a member of.")
+    extra: str | None = Field(description="What it does beyond carrying these VLANs.")
+
+
+class SwitchDetailView(SwitchView):
+    port_list: list[SwitchPortView]
+
+
+class SwitchList(ApiView):
+    switches: list[SwitchView]
+
+
+class SwitchAnswer(ApiView):
+    switch: SwitchDetailView
+
+
 NodeId = Annotated[str, Path(description="Id or name.")]
+SwitchId = Annotated[str, Path(description="Chassis id or name.")]
 
 
 def router(service: IsolationService) -> APIRouter:
@@ -94,6 +133,18 @@ def router(service: IsolationService) -> APIRouter:
         service.network_gate(node)
         return GateAnswer(allowed=True)
 
+    @routes.get("/isolation/switches")
+    def list_switches(caller: Admin) -> SwitchList:
+        """Every switch that Steelyard is to read back, tried at this moment: can it be read?"""
+        return SwitchList(switches=[SwitchView(**_switch_fields(read)) for read in service.switches()])
+
+    @routes.get("/isolation/switches/{switch}")
+    def show_switch(caller: Admin, switch: SwitchId) -> SwitchAnswer:
+        """One switch with what each of its ports carries, read at this moment."""
+        read = service.switch(switch)
+        ports = [_switch_port_view(port) for port in sorted(read.ports or (), key=_by_port)]
+        return SwitchAnswer(switch=SwitchDetailView(**_switch_fields(read), port_list=ports))
+
     @routes.get("/isolation/policies")
     def list_policies(caller: Caller) -> PolicyList:
         """The policies of all projects, for administrators; for others their own project's."""
@@ -108,6 +159,38 @@ def router(service: IsolationService) -> APIRouter:
         return PolicyAnswer(policy=_policy_view(policy))
 
     return routes
+
+
+def _switch_fields(read: SwitchRead) -> dict[str, Any]:
+    return {
+        "name": read.switch.name,
+        "chassis_id": read.switch.chassis_id,
+        "type": read.switch.type,
+        "reachable": read.ports is not None,
+        "ports": None if read.ports is None else len(read.ports),
+        "seconds": round(read.seconds, 2),
+        "error": read.error,
+    }
+
+
+def _by_port(port: SwitchPort) -> list[tuple[int, str]]:
+    """Ethernet10 after Ethernet2."""
+    return [
+        (int(part), "") if part.isascii() and part.isdigit() else (-1, part)
+        for part in re.split(r"(\d+)", port.port_id)
+    ]
+
+
+def _switch_port_view(port: SwitchPort) -> SwitchPortView:
+    return SwitchPortView(
+        port=port.port_id,
+        mode=port.mode,
+        untagged_vlan=port.untagged_vlan,
+        tagged_vlans=vlan_ranges(port.tagged_vlans),
+        enabled=port.enabled,
+        lag=port.lag,
+        extra=port.extra,
+    )
 
 
 def _policy_view(policy: ShownPolicy) -> PolicyView:

@@ -11,7 +11,14 @@ from steelyard.errors import Forbidden, NotFound
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By, Flips
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdict, compare
-from steelyard.isolation.reading import named_roles, ports_at, read_switches, role_networks
+from steelyard.isolation.reading import (
+    SwitchRead,
+    named_roles,
+    ports_at,
+    read_switches,
+    role_networks,
+    try_switches,
+)
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.naming import pick
 from steelyard.nouns import Actor, Instance, Node
@@ -122,6 +129,20 @@ class IsolationService:
             return self._clouds.own.compute.get(node.instance_id)
         except NotFound:
             return None
+
+    # The switches themselves
+
+    def switches(self) -> list[SwitchRead]:
+        """Every switch of the switches file, read at this moment; one that cannot be read says why."""
+        return try_switches(self._switches, self._switches.switches)
+
+    def switch(self, reference: str) -> SwitchRead:
+        """One of them, by chassis id or name."""
+        found = pick(
+            "switch", reference.lower() if ":" in reference else reference, list(self._switches.switches),
+            id=lambda switch: switch.chassis_id, name=lambda switch: switch.name, next="steelyard isolation switches",
+        )  # fmt: skip
+        return try_switches(self._switches, [found])[0]
 
     # The gates, for conductors
 

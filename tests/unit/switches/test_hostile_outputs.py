@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steelyard.hardware.switches import cumulus, eos, junos, nxos, sonic
-from steelyard.hardware.switches.outputs import Family, Reading, Unreadable, checked, document, mac, ranges, vlan, vlans
+from steelyard.hardware.switches.outputs import Family, Reading, Unreadable, checked, document, mac, vlan, vlans
+from steelyard.naming import vlan_ranges
 
 from ...contract.switch_personas import MAC, Persona, Port, personas
 
@@ -151,7 +152,7 @@ def test_what_is_no_list_of_vlans(value: Any) -> None:
 
 @given(st.frozensets(st.integers(1, 4094), min_size=1))
 def test_lists_of_vlans_are_written_as_they_are_read(numbers: frozenset[int]) -> None:
-    assert vlans(ranges(numbers), "it") == numbers
+    assert vlans(vlan_ranges(numbers), "it") == numbers
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ from steelyard.hardware.switches.outputs import (
     listed,
     macs,
     mapping,
-    ranges,
     text_of,
     vlans,
 )
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import PortMode
 
 COMMANDS: Final = ("nv show bridge port-vlan -o json", "ip -json -details address show")
@@ -96,7 +96,7 @@ def _port(name: str, link: Mapping[str, Any], states: Mapping[str, set[int]]) ->
     )
     extra = joined(
         "routed" if routed else None,
-        f"untagged in VLANs {ranges(untagged)}" if len(untagged) > 1 else None,
+        f"untagged in VLANs {vlan_ranges(untagged)}" if len(untagged) > 1 else None,
         "bridged without VLANs" if not untagged | tagged and _info(link).get("info_slave_kind") == "bridge" else None,
     )
     if tagged:

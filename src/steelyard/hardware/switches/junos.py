@@ -25,9 +25,9 @@ from steelyard.hardware.switches.outputs import (
     listed,
     macs,
     mapping,
-    ranges,
     vlan,
 )
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import PortMode
 
 COMMANDS: Final = (
@@ -176,7 +176,7 @@ def _port(name: str, entry: Mapping[str, Any], units: Mapping[str, _Unit]) -> Re
         extras.insert(0, "routed")
     if len(untagged) > 1:
         # As 802.1X and MAC-based VLANs do it: which one a frame gets depends on its sender.
-        extras.append(f"untagged in VLANs {ranges(untagged)}")
+        extras.append(f"untagged in VLANs {vlan_ranges(untagged)}")
     if switched:
         mode = PortMode.TRUNK if trunk else PortMode.ACCESS
     elif routed:

@@ -162,17 +162,6 @@ def vlans(value: Any, what: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def ranges(values: Iterable[int]) -> str:
-    """VLANs for people: `1, 5-7`."""
-    found: list[list[int]] = []
-    for value in sorted(values):
-        if found and found[-1][1] == value - 1:
-            found[-1][1] = value
-        else:
-            found.append([value, value])
-    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in found)
-
-
 def mac(value: Any) -> str | None:
     """A MAC in any of the vendors' notations, as lower case with colons; None for what is none."""
     if not isinstance(value, str):

@@ -21,10 +21,10 @@ from steelyard.hardware.switches.outputs import (
     joined,
     macs,
     mapping,
-    ranges,
     text_of,
     vlan,
 )
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import PortMode
 
 COMMANDS: Final = (
@@ -117,7 +117,7 @@ def _port(name: str, enabled: bool, members: Mapping[int, str], routed: str | No
     untagged = by_mode["untagged"] | by_mode["priority_tagged"]
     extra = joined(
         routed,
-        f"untagged in VLANs {ranges(untagged)}" if len(untagged) > 1 else None,
+        f"untagged in VLANs {vlan_ranges(untagged)}" if len(untagged) > 1 else None,
         "priority tagged" if by_mode["priority_tagged"] else None,
     )
     unbridged = PortMode.ROUTED if routed and not untagged else PortMode.ACCESS
