@@ -2,7 +2,7 @@
 
 Each command is an SSH *exec* request (RFC 4254 section 6.5), not typed at a prompt: there is no prompt to find, no
 paging, no terminal whose width breaks JSON in two, and the end of the output is the end of the channel. Junos, EOS and
-NX-OS hand it to their command line, SONiC and Cumulus to a shell. See docs/adr/0019-switches-are-read-by-exec.md.
+NX-OS hand it to their command line, SONiC and Cumulus to a shell. See docs/adr/0020-switches-are-read-by-exec.md.
 
 The host key must be in the known_hosts file; there is no way to go without. Nothing of the account's own SSH
 configuration, agent or keys is used: only what the switches file names.
