@@ -68,6 +68,13 @@ def test_eos_a_vlan_that_authentication_chose_is_told() -> None:
     assert (port.untagged, port.extra) == (44, "its status says VLAN 66")
 
 
+@pytest.mark.parametrize("switchport", [eos_switchport("access", access=44), eos_switchport("trunk", allowed="7")])
+def test_eos_a_port_that_mirrors_others_is_not_a_plain_one(switchport: dict[str, Any]) -> None:
+    """Its configuration as a switch port is listed all the same."""
+    port = read_eos({"Ethernet1": eos_status("quietDataLink")}, {"Ethernet1": switchport})["Ethernet1"]
+    assert port.extra == "forwarding model quietDataLink"
+
+
 def test_eos_routed_ports_and_ports_of_the_switch_itself() -> None:
     statuses = {
         "Ethernet49/1": eos_status("routed", interfaceMode="routed"),

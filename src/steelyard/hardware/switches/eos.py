@@ -24,6 +24,7 @@ from steelyard.hardware.switches.outputs import (
     text_of,
     vlan,
     vlans,
+    without,
 )
 from steelyard.nouns import PortMode
 
@@ -93,10 +94,10 @@ def _switched(name: str, enabled: bool, status: Mapping[str, Any], info: Mapping
     mode = text_of(info, "mode", name)
     if mode in ("access", "dot1q-tunnel"):
         carried = vlan(info.get("accessVlanId"), f"accessVlanId of {name}")
+        extra = _in_force(name, carried, status)
         if mode == "access":
-            return ReadPort(name, PortMode.ACCESS, carried, enabled=enabled, extra=_moved(name, carried, status))
-        extra = joined("802.1Q tunnel", _moved(name, carried, status))
-        return ReadPort(name, PortMode.TUNNEL, carried, enabled=enabled, extra=extra)
+            return ReadPort(name, PortMode.ACCESS, carried, enabled=enabled, extra=extra)
+        return ReadPort(name, PortMode.TUNNEL, carried, enabled=enabled, extra=joined("802.1Q tunnel", extra))
     if mode == "trunk":
         allowed = _allowed(name, info)
         # A native VLAN that the trunk does not allow carries nothing; 0 is EOS's word for "tag that one too".
@@ -104,17 +105,20 @@ def _switched(name: str, enabled: bool, status: Mapping[str, Any], info: Mapping
         untagged = None if native == 0 else vlan(native, f"trunkingNativeVlanId of {name}")
         if untagged not in allowed:
             untagged = None
-        return ReadPort(name, PortMode.TRUNK, untagged, allowed - {untagged}, enabled)
+        tagged, extra = without(allowed, untagged), _in_force(name, None, status)
+        return ReadPort(name, PortMode.TRUNK, untagged, tagged, enabled, extra=extra)
     return ReadPort(name, PortMode.OTHER, enabled=enabled, extra=f"mode {mode[:40]}")
 
 
-def _moved(name: str, configured: int, status: Mapping[str, Any]) -> str | None:
-    """The VLAN that is in force where it is not the configured one, as 802.1X does it."""
+def _in_force(name: str, configured: int | None, status: Mapping[str, Any]) -> str | None:
+    """What its status says that its configuration does not: another VLAN (802.1X), or frames that go elsewhere, as on
+    a port that mirrors others."""
     information = _information(name, status)
-    if "vlanId" not in information:
-        return None
-    now = vlan(information["vlanId"], f"vlanId of {name}")
-    return f"its status says VLAN {now}" if now != configured else None
+    forwarding, now = information.get("interfaceForwardingModel"), information.get("vlanId")
+    return joined(
+        f"forwarding model {str(forwarding)[:40]}" if forwarding != "bridged" else None,
+        f"its status says VLAN {str(now)[:20]}" if None not in (now, configured) and now != configured else None,
+    )
 
 
 def _allowed(name: str, info: Mapping[str, Any]) -> frozenset[int]:

@@ -24,6 +24,7 @@ from steelyard.hardware.switches.outputs import (
     text_of,
     vlan,
     vlans,
+    without,
 )
 from steelyard.nouns import PortMode
 
@@ -102,7 +103,8 @@ def _port(name: str, row: Mapping[str, Any], switchports: Mapping[str, Mapping[s
         native = vlan(entry.get("native_vlan"), f"native_vlan of {name}")
         # A native VLAN that the trunk does not allow carries nothing.
         untagged = native if native in allowed else None
-        return ReadPort(name, known, untagged, (allowed - {untagged}) | tagged, enabled, extra=extra)
+        carries = without(allowed, untagged)
+        return ReadPort(name, known, untagged, carries | tagged if tagged else carries, enabled, extra=extra)
     carried = vlan(entry.get("access_vlan"), f"access_vlan of {name}")
     if known is PortMode.TUNNEL:
         extra = joined("802.1Q tunnel", extra)

@@ -23,6 +23,7 @@ from steelyard.hardware.switches.outputs import (
     macs,
     mapping,
     vlan,
+    without,
 )
 from steelyard.nouns import PortMode
 
@@ -162,7 +163,7 @@ def _carried(name: str, row: Row) -> dict[str, Any]:
     if tag is None:
         return _fields(PortMode.TRUNK, None, tagged, "untagged in VLAN 0")
     if mode == "native-untagged":
-        return _fields(PortMode.TRUNK, tag, tagged - {tag}, None)
+        return _fields(PortMode.TRUNK, tag, without(tagged, tag), None)
     return _fields(PortMode.TRUNK, None, tagged | {tag}, f"takes untagged frames into VLAN {tag}")
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from steelyard.nouns import PortMode
@@ -151,15 +152,30 @@ def vlans(value: Any, what: str) -> frozenset[int]:
         return frozenset({vlan(value, what)})
     if not isinstance(value, str) or not value.strip():
         raise Unreadable(f"{what[:_SHOWN]}: no list of VLANs")
+    try:
+        return _vlans(value)
+    except Unreadable as error:
+        raise Unreadable(f"{what[:_SHOWN]}: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _vlans(value: str) -> frozenset[int]:
+    """Remembered, as most trunks of a switch carry the same thousands of VLANs."""
     found: set[int] = set()
     for part in value.split(","):
         low, dash, high = part.strip().partition("-")
-        first = vlan(low, what)
-        last = vlan(high, what) if dash else first
+        first = vlan(low, "the list")
+        last = vlan(high, "the list") if dash else first
         if last < first:
-            raise Unreadable(f"{what[:_SHOWN]}: {part[:20]!r} is no range of VLANs")
+            raise Unreadable(f"{part[:20]!r} is no range of VLANs")
         found.update(range(first, last + 1))
     return frozenset(found)
+
+
+@lru_cache(maxsize=1024)
+def without(vlans: frozenset[int], one: int | None) -> frozenset[int]:
+    """The VLANs of a trunk but for its native one."""
+    return vlans - {one} if one in vlans else vlans
 
 
 def mac(value: Any) -> str | None:

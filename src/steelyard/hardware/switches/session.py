@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-MAX_OUTPUT: Final = 8 << 20
-"""Bytes that one command may print. The largest seen is `show interface | json` of a chassis: some megabytes."""
+MAX_OUTPUT: Final = 24 << 20
+"""Bytes that one command may print. The most talkative is Junos, with about a kilobyte for each VLAN of each port."""
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds that a whole read may take, from the connection to the last output, where the switches file says nothing."""
 
