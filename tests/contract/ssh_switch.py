@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ class SshSwitch:
     hang: bool = False
     endless: bool = False
     one_command_per_connection: bool = False
+    asks_for_the_password: bool = False
+    """By the method keyboard-interactive instead of password."""
 
     def entry(self, **changes: Any) -> dict[str, Any]:
         """Its entry of a switches file; a field that is None is left out."""
@@ -61,7 +63,18 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def password_auth_supported(self) -> bool:
-        return True
+        return not self._switch.asks_for_the_password
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._switch.asks_for_the_password
+
+    def get_kbdint_challenge(
+        self, username: str, lang: str, submethods: str
+    ) -> tuple[str, str, str, list[tuple[str, bool]]]:
+        return "", "", "", [("Password: ", False)]
+
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
+        return [username, *responses] == [USER, PASSWORD]
 
     def validate_password(self, username: str, password: str) -> bool:
         return (username, password) == (USER, PASSWORD)

@@ -136,6 +136,14 @@ def test_a_wrong_password_is_refused_and_not_shown(eos: SshSwitch, caplog: pytes
     assert "wrong-and-secret" not in detail + caplog.text
 
 
+def test_a_switch_that_asks_for_the_password_by_a_prompt_gets_it(eos: SshSwitch) -> None:
+    """SSH's keyboard-interactive method, the only one where PAM or TACACS+ asks."""
+    eos.asks_for_the_password = True
+    assert len(readers(eos).ports(MAC)) == 2
+    (eos.folder / "password").write_text("wrong-and-secret")
+    assert "refuses the login" in refusal(eos, timeout=30)
+
+
 def test_a_changed_password_needs_no_restart(eos: SshSwitch) -> None:
     reader = readers(eos)
     (eos.folder / "password").write_text("old")
