@@ -24,7 +24,6 @@ class Actor:
     project_name: str | None
     roles: frozenset[str]
     system: bool = False
-    """True for a system-scoped token."""
 
     @property
     def is_admin(self) -> bool:
@@ -393,10 +392,8 @@ class SwitchPort:
     untagged_vlan: int | None
     """None: the port carries no untagged VLAN (idle)."""
     tagged_vlans: frozenset[int] = frozenset()
-    enabled: bool = True
-    """Administratively up."""
+    enabled: bool = True  # administratively
     mode: PortMode | None = None
-    """None: the switch has no such word."""
     lag: str | None = None
     """The link aggregation group that it is a member of; its VLANs are then the group's."""
     extra: str | None = None
