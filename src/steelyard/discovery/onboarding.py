@@ -19,7 +19,7 @@ from steelyard.discovery.model import (
 from steelyard.discovery.stopping import Watch
 from steelyard.errors import Duplicate, NotFound
 from steelyard.inventory.notes import LOCATION, TAGS
-from steelyard.lifecycle.cleaning import SEEN
+from steelyard.lifecycle.cleaning import BEGUN, SEEN, STOPPED
 from steelyard.lifecycle.holding import Holding, ends_it, held
 from steelyard.lifecycle.model import noting, quarantine
 from steelyard.lifecycle.quarantine import Quarantine
@@ -277,7 +277,10 @@ class Onboarding:
                         node, by=ctx.actor.user_name, reason=ctx.reason, operation_id=ctx.operation_id
                     )
             return Done()
-        if node.provision_state == "clean failed":
+        if node.instance_id is not None and node.provision_state not in BEGUN:
+            return Done({"next_tenant": True})  # it was available between two looks, and somebody has it
+        adopted = node.provision_state in ("active", "rescue")  # with the stock client, instead of being cleaned
+        if adopted or (node.provision_state in STOPPED and node.provision_state != "manageable"):
             return Failed(
                 f"Cleaning failed: {node.last_error or 'no reason given'}",
                 code="clean_failed",

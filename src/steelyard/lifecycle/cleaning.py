@@ -63,7 +63,8 @@ class Cleaning:
             return Done({"provision_state": state, "retired": True})
         if taken := self.taken(node, ctx):
             return taken
-        adopted = state == "active" and node.instance_id is None  # with the stock client, instead of being cleaned
+        # With the stock client, instead of being cleaned.
+        adopted = state in ("active", "rescue") and node.instance_id is None
         if state in STOPPED or adopted:
             why = node.last_error or ("it was stopped" if state == "manageable" else "no reason given")
             return self.failed(node, ctx, f"its cleaning failed ({state}): {why}")

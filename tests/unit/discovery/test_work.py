@@ -455,6 +455,39 @@ def test_a_maintenance_that_lasts_is_given_up_and_ends_where_nobody_is_offered_i
     assert onboard(bench.service(), bench).phase is Phase.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    ("state", "tenant", "ends"),
+    [
+        ("active", True, Phase.SUCCEEDED), ("wait call-back", True, Phase.SUCCEEDED),
+        ("deploy failed", True, Phase.SUCCEEDED), ("active", False, Phase.FAILED), ("rescue", False, Phase.FAILED),
+        ("adopt failed", False, Phase.FAILED), ("inspect failed", False, Phase.FAILED), ("error", False, Phase.FAILED),
+    ],
+)  # fmt: skip
+def test_what_became_of_it_between_two_looks_ends_the_cleaning(
+    bench: Bench, state: str, tenant: bool, ends: Phase
+) -> None:
+    """The operation was paused, or its server was down: it does not wait a day for what cannot come any more."""
+    found(bench)
+    operations = bench.operations()
+
+    def go_on(seconds: float) -> None:
+        bench.world.tick()
+        for node in bench.world.nodes.values():
+            if node.provision_state == "clean wait":
+                bench.world.hang_node(node.id)
+                there = bench.world.set_state(node.id, state)
+                bench.world.nodes[node.id] = replace(there, instance_id="i1" if tenant else None)
+
+    operations.clock._on_wait = go_on
+    operation = onboard(bench.over(operations), bench)
+    assert operation.phase is ends, operation.error
+    steps = {step.name: step for step in operation.steps}
+    clean = steps["wait until clean"]
+    assert clean.ended_at is not None
+    assert clean.started_at is not None
+    assert (clean.ended_at - clean.started_at).total_seconds() < 60
+
+
 def held(bench: Bench, state: str, *, ends: bool) -> tuple[DiscoveryService, list[str]]:
     """Somebody holds the node once it is in the state; what the operation waits for from then on."""
     operations = bench.operations()
