@@ -1,11 +1,12 @@
-"""Asking Nova for a server once, also when whoever asks is killed in the middle (ADR 0019).
+"""Asking Nova once, also when whoever asks is killed in the middle (ADR 0019).
 
 A tenant's token is not kept, so Nova is asked within the request, and the operation is written down afterwards. With an
 idempotency key there is a record of the intent before: it holds a mark, a random text, that the server carries. The
 same request again finds its own server by that mark, however the first one ended.
 
 Nobody else's server is taken for it: the mark is nowhere but in our database until Nova has the server, and the
-server's user, name and project are compared as well.
+server's user, name and project are compared as well. What is asked of a server that exists is found in Nova's own
+record of actions instead.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
 
 from steelyard.clouds.ports import Cloud
 from steelyard.errors import Conflict, SteelyardError, Unavailable, UpstreamError
@@ -25,6 +26,10 @@ ON_ITS_WAY = 15.0
 """Seconds that Nova may take to show a server that it was asked for by somebody who is dead now."""
 LOOK = 1.0
 """Seconds between two looks meanwhile."""
+CLOCKS = timedelta(seconds=5)
+"""By how much Nova's clock may be behind ours; its times are whole seconds."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Intents(Protocol):
 
 
 class Asking:
-    """One request of an actor for a server, with its idempotency key; without one nothing is written down."""
+    """One request of an actor to Nova, with its idempotency key; without one nothing is written down."""
 
     def __init__(
         self, intents: Intents, actor: Actor, kind: str, key: str | None, request: str,
@@ -66,24 +71,56 @@ class Asking:
 
         Waits as long as an earlier request may still be on its way to Nova. Raises `Conflict` (`key_reused`).
         """
-        intent = self._intents.find(self._user, self._kind, self._key) if self._key is not None else None
+        intent = self._intent()
         if intent is None:
             return None
-        if intent.request != self._request:
-            raise Conflict(
-                "The idempotency key was used before, for another request.",
-                code="key_reused",
-                next="send another Idempotency-Key",
-            )
-        left = min(ON_ITS_WAY - (datetime.now(UTC) - intent.asked_at).total_seconds(), ON_ITS_WAY)
-        while True:
+
+        def look() -> Instance | None:
             found = [
                 each
                 for each in cloud.compute.all()
                 if (each.mark, each.user_id, each.name) == (intent.mark, self._user, name)
             ]
-            if found:
-                return min(found, key=lambda each: (each.created_at or datetime.max.replace(tzinfo=UTC), each.id))
+            return min(
+                found, key=lambda each: (each.created_at or datetime.max.replace(tzinfo=UTC), each.id), default=None
+            )
+
+        return self._wait(intent, look)
+
+    def accepted(self, cloud: Cloud, instance_id: str, action: str) -> bool:
+        """Whether Nova has accepted the same request before, by its own record of the server's actions (`rebuild`, …).
+
+        Waits and raises like `made`. `cloud`: with Steelyard's own rights.
+        """
+        intent = self._intent()
+        if intent is None:
+            return False
+
+        def look() -> bool:
+            return any(
+                (each.kind, each.user_id) == (action, self._user) and each.at >= intent.asked_at - CLOCKS
+                for each in cloud.compute.history(instance_id)
+            )
+
+        return bool(self._wait(intent, look))
+
+    def _intent(self) -> Intent | None:
+        """What the same request wrote down before. Raises `Conflict` (`key_reused`)."""
+        intent = self._intents.find(self._user, self._kind, self._key) if self._key is not None else None
+        if intent is not None and intent.request != self._request:
+            raise Conflict(
+                "The idempotency key was used before, for another request.",
+                code="key_reused",
+                next="send another Idempotency-Key",
+            )
+        return intent
+
+    def _wait(self, intent: Intent, look: Callable[[], Found | None]) -> Found | None:
+        """What is found, or None when it would be there by now."""
+        left = min(ON_ITS_WAY - (datetime.now(UTC) - intent.asked_at).total_seconds(), ON_ITS_WAY)
+        while True:
+            if found := look():
+                return found
             if left <= 0:
                 return None
             self._sleep(min(LOOK, left))

@@ -7,6 +7,7 @@ from typing import Any
 
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import Invalid, Refused
+from steelyard.lifecycle.asking import Asking
 from steelyard.lifecycle.model import Action, check
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
@@ -50,7 +51,10 @@ class Renewal:
         with self._turns.at(instance.id):
             if known := repeated(self._operations, actor, REBUILD, key, request):
                 return server, known[0]
-            check(Action.REBUILD, server.node, instance)
+            asking = Asking(self._store.intents, actor, REBUILD, key, request)
+            accepted = asking.accepted(self._clouds.own, instance.id, "rebuild")
+            if not accepted:
+                check(Action.REBUILD, server.node, instance)
             cloud = cloud_of(self._clouds, actor, token, instance)
             wanted = image or instance.image_id
             if wanted is None:
@@ -59,12 +63,14 @@ class Renewal:
                     code="no_image", next=f"steelyard server rebuild {instance.id} --image IMAGE",
                 )  # fmt: skip
             found = find_image(cloud, wanted)
-            if server.node is not None:
-                Protection(self._clouds).lift(server.node)
-            asked(self._store, instance, "rebuild", actor, reason, request_id)
-            cloud.compute.rebuild(instance.id, found.id)
+            if not accepted:
+                if server.node is not None:
+                    Protection(self._clouds).lift(server.node)
+                asked(self._store, instance, "rebuild", actor, reason, request_id)
+                with asking.asks():
+                    cloud.compute.rebuild(instance.id, found.id)
             params = {"image_id": found.id, "image": found.name, REQUEST: request}
-            return server, self._start(REBUILD, server, actor, params, reason, key, request_id)
+            return server, self._start(REBUILD, server, actor, params, reason, key, request_id, asking)
 
     def rescue(
         self, actor: Actor, token: str, reference: str, *, password: str | None = None, reason: str | None = None,
@@ -81,10 +87,13 @@ class Renewal:
         with self._turns.at(instance.id):
             if known := repeated(self._operations, actor, RESCUE, key, request):
                 return server, known[0]
-            check(Action.RESCUE, server.node, instance)
-            _check_rescue(server)
-            cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, password=password)
-            return server, self._start(RESCUE, server, actor, {REQUEST: request}, reason, key, request_id)
+            asking = Asking(self._store.intents, actor, RESCUE, key, request)
+            if not asking.accepted(self._clouds.own, instance.id, "rescue"):
+                check(Action.RESCUE, server.node, instance)
+                _check_rescue(server)
+                with asking.asks():
+                    cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, password=password)
+            return server, self._start(RESCUE, server, actor, {REQUEST: request}, reason, key, request_id, asking)
 
     def unrescue(
         self, actor: Actor, token: str, reference: str, *, reason: str | None = None, key: str | None = None,
@@ -97,19 +106,24 @@ class Renewal:
         with self._turns.at(instance.id):
             if known := repeated(self._operations, actor, UNRESCUE, key, request):
                 return server, known[0]
-            check(Action.UNRESCUE, server.node, instance)
-            cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, leave=True)
-            return server, self._start(UNRESCUE, server, actor, {REQUEST: request}, reason, key, request_id)
+            asking = Asking(self._store.intents, actor, UNRESCUE, key, request)
+            if not asking.accepted(self._clouds.own, instance.id, "unrescue"):
+                check(Action.UNRESCUE, server.node, instance)
+                with asking.asks():
+                    cloud_of(self._clouds, actor, token, instance).compute.rescue(instance.id, leave=True)
+            return server, self._start(UNRESCUE, server, actor, {REQUEST: request}, reason, key, request_id, asking)
 
     def _start(
         self, kind: str, server: Server, actor: Actor, params: Mapping[str, Any], reason: str | None, key: str | None,
-        request_id: str | None,
+        request_id: str | None, asking: Asking,
     ) -> Operation:  # fmt: skip
         instance = server.instance
-        return self._operations.start(
+        operation = self._operations.start(
             kind, {"server_id": instance.id, "name": instance.name, **params}, actor, reason=reason, key=key,
             subject=f"server:{instance.id}", request_id=request_id,
         )  # fmt: skip
+        asking.ends()
+        return operation
 
 
 def _check_rescue(server: Server) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from steelyard.clouds.fake.compute import FakeCompute
-from steelyard.errors import Conflict, Duplicate, Forbidden, SteelyardError, Unavailable, UpstreamError
+from steelyard.errors import Conflict, Duplicate, Forbidden, Refused, SteelyardError, Unavailable, UpstreamError
 from steelyard.lifecycle import asking
 from steelyard.lifecycle.asking import ON_ITS_WAY, Asking
 from steelyard.lifecycle.bulk import actions
+from steelyard.lifecycle.renewal import Renewal
 from steelyard.lifecycle.service import CREATE, LifecycleService
 from steelyard.nouns import Instance, ServerSpec
 from steelyard.operations.bulking import Bulk
@@ -232,6 +233,70 @@ class TestOnItsWay:
         again = Asking(bench.store.intents, bench.tenant, CREATE, "k", "digest", sleep=slept.append)
         assert again.made(bench.clouds.on_behalf_of(bench.token), "web") is None
         assert sum(slept) <= ON_ITS_WAY
+
+
+class TestOfAServerThatExists:
+    """Nova's own record tells whether it has accepted the request, whatever became of the server since."""
+
+    @pytest.fixture
+    def running(self, bench: Bench) -> LifecycleService:
+        bench.world.now = datetime.now(UTC)
+        service = bench.service()
+        create(bench, service)
+        return service
+
+    def cut_off(self, bench: Bench, name: str, act: Any) -> None:
+        service = bench.service()
+        service.renewal._operations.start = dies  # type: ignore[method-assign]
+        with pytest.raises(Killed):
+            act(service.renewal, bench.tenant, bench.token, "web", key="k")
+        assert bench.store.intents.find(bench.tenant.user_id, f"servers.{name}", "k") is not None
+
+    @pytest.mark.parametrize("settled", [False, True], ids=["under way", "long over"])
+    @pytest.mark.parametrize(("name", "act"), [("rebuild", Renewal.rebuild), ("rescue", Renewal.rescue)])
+    def test_nova_is_asked_once(
+        self, bench: Bench, running: LifecycleService, name: str, act: Any, *, settled: bool
+    ) -> None:
+        """Above all not again for a rebuild that is over: the tenant may have written to the disk since."""
+        self.cut_off(bench, name, act)
+        if settled:
+            bench.world.settle()
+        _, operation = act(running.renewal, bench.tenant, bench.token, "web", key="k")
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert bench.world.calls[f"compute.{name}"] == 1
+        assert written(bench) == 0
+
+    def test_out_of_rescue_too(self, bench: Bench, running: LifecycleService) -> None:
+        running.renewal.rescue(bench.tenant, bench.token, "web")
+        self.cut_off(bench, "unrescue", Renewal.unrescue)
+        bench.world.settle()
+        _, operation = running.renewal.unrescue(bench.tenant, bench.token, "web", key="k")
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert bench.world.calls["compute.rescue"] == 2
+
+    @pytest.mark.usefixtures("at_once")
+    @pytest.mark.parametrize("earlier", ["mine, of yesterday", "a colleague's"])
+    def test_what_was_asked_by_others_or_before_is_another_request(
+        self, bench: Bench, running: LifecycleService, monkeypatch: pytest.MonkeyPatch, earlier: str
+    ) -> None:
+        token = bench.token if earlier.startswith("mine") else bench.world.token(project="demo", user="colleague")
+        now = bench.world.now
+        if earlier.startswith("mine"):
+            bench.world.now = now - timedelta(days=1)
+        running.renewal.rebuild(bench.clouds.identity.validate(token), token, "web")
+        bench.world.now = now
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeCompute, "rebuild", dies)
+            with pytest.raises(Killed):
+                bench.service().renewal.rebuild(bench.tenant, bench.token, "web", key="k")
+        _, operation = running.renewal.rebuild(bench.tenant, bench.token, "web", key="k")
+        assert operation.phase is End.SUCCEEDED
+        assert bench.world.calls["compute.rebuild"] == 2
+
+    def test_what_the_phase_refuses_stays_refused(self, bench: Bench, running: LifecycleService) -> None:
+        with pytest.raises(Refused):
+            running.renewal.unrescue(bench.tenant, bench.token, "web", key="k")
+        assert written(bench) == 0
 
 
 class TestIntents:
