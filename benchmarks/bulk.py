@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=3, help="how many by the shell loop (default 3)")
     options = parser.parse_args()
     report = Report()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))  # what was started is stopped
     print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.2f}", flush=True)
     with tempfile.TemporaryDirectory(prefix="steelyard-bench-") as directory:
         cloud = Cloud(Path(directory) / "home")

@@ -82,6 +82,11 @@ class Cloud:
     def json(self, *command: str | Path):  # type: ignore[no-untyped-def]
         return json.loads(self.steelyard(*command, "-f", "json"))
 
+    def is_up(self) -> bool:
+        """Whether every service answers."""
+        asked = subprocess.run([str(STEELYARD), "status"], env=self.env, capture_output=True, check=False, timeout=120)
+        return asked.returncode == 0
+
     def processes(self) -> list[psutil.Process]:
         """All processes of this home, the supervisor and its children."""
         mark = str(self.home)

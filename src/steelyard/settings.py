@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of Steelyard's own database. Unset: SQLite under `<home>/steelyard/`."""
     database_file: Path | None = None
     """File that holds this URL with its password, for those who keep secrets out of environments."""
+    database_connections: int = Field(default=20, ge=8)
+    """Connections that this server opens to PostgreSQL at most, those of its engine of operations included."""
     replica: str = "steelyard"
     """Name of this server among those that share a database; no two at a time may have the same."""
     lease_seconds: float = Field(default=15.0, ge=1.0, le=600.0)

@@ -60,6 +60,7 @@ from steelyard.operations.model import Operations
 from steelyard.operations.reconcilers import PeriodicReconcilers
 from steelyard.settings import Settings
 from steelyard.store import Store
+from steelyard.store.connections import shares_of
 from steelyard.web.app import build_app
 from steelyard.web.metrics import Metrics
 
@@ -219,6 +220,7 @@ def open_operations(settings: Settings, store: Store) -> DurableOperations:
         lease,
         database_url=url,
         concurrency=settings.operations_at_a_time,
+        connections=shares_of(settings.database_connections).engine,
     )
 
 
@@ -232,7 +234,11 @@ def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
     from steelyard.hardware.redfish.aio import AioBmcProber
     from steelyard.hardware.switches import open_switches
 
-    store = Store.open(settings.steelyard_database(), key_file=settings.resolved_secret_keys())
+    store = Store.open(
+        settings.steelyard_database(),
+        key_file=settings.resolved_secret_keys(),
+        connections=settings.database_connections,
+    )
     operations = open_operations(settings, store)
     built = assemble(
         settings,

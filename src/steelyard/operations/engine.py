@@ -49,6 +49,8 @@ QUEUE = "operations"
 QUEUE_POLL = 0.25
 """Seconds between two looks of DBOS into the queue. Kinds with a limit of their own are long; four times that does."""
 DEFAULT_CONCURRENCY = 50
+DEFAULT_CONNECTIONS = 5
+"""DBOS's own default is 20: it works in short transactions, and who finds none free waits."""
 SWEEP_EVERY = 5.0
 """Seconds between two looks for operations that nobody runs; a third of the servers' lease where that is less."""
 
@@ -63,15 +65,18 @@ class DurableOperations:
         *,
         database_url: str,
         concurrency: int = DEFAULT_CONCURRENCY,
+        connections: int = DEFAULT_CONNECTIONS,
     ) -> None:
         """`database_url`: DBOS's own database (SQLite file, or PostgreSQL where it takes the schema `dbos`).
 
+        `connections`: the size of DBOS's pool; it keeps one more, on which PostgreSQL tells it what is new.
         `lease` is acquired at the launch and released at the close, unless it is held before.
         """
         self._journal = journal
         self._database_url = database_url
         self.lease = lease
         self._concurrency = concurrency
+        self._connections = connections
         self._kinds: dict[str, OperationKind] = {}
         self._clock = RealClock()
         self._runner = Runner(journal, self._kinds, self._clock, guard=self._guard)
@@ -103,6 +108,7 @@ class DurableOperations:
                     "system_database_url": self._database_url,
                     "application_version": VERSION,
                     "executor_id": self.lease.boot,
+                    "sys_db_pool_size": None if self._database_url.startswith("sqlite") else self._connections,
                     "log_level": "ERROR",
                     "enable_otlp": False,
                     "max_executor_threads": self._concurrency

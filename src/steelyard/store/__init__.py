@@ -11,6 +11,7 @@ from steelyard.store.acknowledgements import Acknowledgements
 from steelyard.store.bulk import BatchRecords
 from steelyard.store.cables import Cables
 from steelyard.store.candidates import Candidates
+from steelyard.store.connections import DEFAULT, shares_of
 from steelyard.store.database import Database
 from steelyard.store.events import Event, Events
 from steelyard.store.findings import Findings
@@ -62,9 +63,13 @@ class Store:
         self.leftovers = Leftovers(database, self.secrets)
 
     @classmethod
-    def open(cls, url: str, *, key_file: Path) -> Store:
-        """Connect, bring the schema up to date, and read the keys (made if missing). Raises `Unavailable`."""
-        database = Database(url)
+    def open(cls, url: str, *, key_file: Path, connections: int = DEFAULT) -> Store:
+        """Connect, bring the schema up to date, and read the keys (made if missing). Raises `Unavailable`.
+
+        `connections`: how many this server may have open to PostgreSQL in all, the engine of operations included; see
+        `store.connections`.
+        """
+        database = Database(url, connections=shares_of(connections).store)
         database.migrate()
         store = cls(database, key_file=key_file)
         store.events.chain.begin()

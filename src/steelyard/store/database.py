@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from steelyard.errors import Invalid, Unavailable
+from steelyard.store.connections import DEFAULT, shares_of
 
 BUSY_TIMEOUT_MS = 30_000
 MIGRATION_LOCK = 0x5EE1_0001
@@ -41,7 +42,9 @@ class Database:
     Raises `Unavailable` when the database cannot be reached, is locked for longer than 30 s, or its disk is full.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, connections: int = shares_of(DEFAULT).store) -> None:
+        """`connections`: how many may be open at a time to PostgreSQL; half of them stay open. Who finds none free
+        waits for up to 30 s."""
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
@@ -53,7 +56,8 @@ class Database:
             self.url = self.url.set(drivername="postgresql+psycopg")
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.engine = sa.create_engine(self.url, pool_size=10, max_overflow=30, pool_pre_ping=not self.is_sqlite)
+        kept, more = (10, 30) if self.is_sqlite else (connections - connections // 2, connections // 2)
+        self.engine = sa.create_engine(self.url, pool_size=kept, max_overflow=more, pool_pre_ping=not self.is_sqlite)
         self._current: ContextVar[sa.Connection | None] = ContextVar("connection", default=None)
         self._late: ContextVar[dict[LateWriter, list[Any]] | None] = ContextVar("late", default=None)
         if self.is_sqlite:

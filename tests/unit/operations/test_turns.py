@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from steelyard.nouns import Actor
 from steelyard.operations.journal import new_operation
@@ -105,3 +106,35 @@ class TestAcrossServers:
         for thread in threads:
             thread.join(60)
         assert sorted(ended) == list(range(40))
+
+    def test_all_locks_of_a_server_are_on_one_connection(self, stores: tuple[Store, Store]) -> None:
+        here, there = stores
+        sessions = sa.text(
+            "SELECT count(DISTINCT pid), count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        with here.locks.at("a"), here.locks.at("b"), there.locks.at("c"), here.database.read() as connection:
+            assert connection.execute(sessions).one() == (2, 3)
+        with here.database.read() as connection:
+            assert connection.execute(sessions).one() == (0, 0)
+
+    @pytest.mark.parametrize("held", [True, False])
+    def test_a_lost_connection_gives_its_locks_up_and_is_replaced(
+        self, stores: tuple[Store, Store], *, held: bool
+    ) -> None:
+        here, there = stores
+        with here.locks.at("a"):
+            pid = here.locks._connection.scalar(sa.select(sa.func.pg_backend_pid()))  # type: ignore[union-attr]
+            if held:
+                self._end(there, pid)
+                with there.locks.at("a"):  # else it would wait for a minute, and give up
+                    pass
+        if not held:
+            self._end(there, pid)
+        with here.locks.at("a"), here.locks.at("b"):
+            assert here.locks._connection.scalar(sa.select(sa.func.pg_backend_pid())) != pid  # type: ignore[union-attr]
+
+    @staticmethod
+    def _end(store: Store, pid: int) -> None:
+        with store.database.read() as connection:
+            assert connection.scalar(sa.select(sa.func.pg_terminate_backend(pid, 10_000)))
