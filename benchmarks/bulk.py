@@ -173,7 +173,8 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
             "--os-cloud", "admin", "discover", *targets, "--port", str(port),
             "--credentials", cloud.home / "rack/credentials.yaml", "--wait",
         )  # fmt: skip
-        cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait")
+        patience = 900.0 + 30.0 * len(ours)
+        cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait", timeout=patience)
 
     looped = measured(report, cloud, "shell loop over the stock client", len(shell), loop_over)
     scripted = measured(report, cloud, f"plain script, {AT_A_TIME} at a time", len(plain), script)

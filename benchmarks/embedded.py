@@ -57,9 +57,11 @@ def clock() -> Iterator[Callable[[], float]]:
     end.append(time.monotonic())
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+def run(
+    *command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None, timeout: float = 900.0
+) -> str:
     done = subprocess.run(
-        [str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=900, check=False
+        [str(part) for part in command], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
     if done.returncode:
         sys.exit(f"bench: {' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
@@ -76,8 +78,8 @@ class Cloud:
     def env(self) -> dict[str, str]:
         return {**os.environ, "STEELYARD_HOME": str(self.home), "OS_CLIENT_CONFIG_FILE": str(self.home / "clouds.yaml")}
 
-    def steelyard(self, *command: str | Path) -> str:
-        return run(STEELYARD, *command, env=self.env)
+    def steelyard(self, *command: str | Path, timeout: float = 900.0) -> str:
+        return run(STEELYARD, *command, env=self.env, timeout=timeout)
 
     def json(self, *command: str | Path):  # type: ignore[no-untyped-def]
         return json.loads(self.steelyard(*command, "-f", "json"))

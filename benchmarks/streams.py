@@ -23,6 +23,8 @@ from pathlib import Path
 
 import psutil
 
+from embedded import Report
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 DEADLINE = 60.0
@@ -126,7 +128,7 @@ class Clients:
             each.close()
 
 
-def streams(count: int, events: int) -> None:
+def streams(report: Report, count: int, events: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count + 200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 200), hard))
@@ -143,24 +145,24 @@ def streams(count: int, events: int) -> None:
             before = server.memory_info().rss
             begin = time.monotonic()
             clients.open(count - 1)
-            print(f"{count} streams opened in {time.monotonic() - begin:.1f} s")
+            report.add(f"{count} streams opened", time.monotonic() - begin, "s")
             opened = server.memory_info().rss
             cpu = sum(server.cpu_times()[:2])
             time.sleep(5)
             idle = sum(server.cpu_times()[:2]) - cpu
-            print(f"memory: {(opened - before) / (count - 1) / 1024:.0f} KiB a stream, {opened / 1e6:.0f} MB in all")
-            print(f"CPU while nothing happens: {idle / 5:.1%} of a core")
+            report.add("memory per open stream", (opened - before) / (count - 1) / 1024, "KiB")
+            report.add(f"memory of the server with {count} streams", opened / 1e6, "MB")
+            report.add("CPU while nothing happens", idle / 5 * 100, "% of a core")
             for number in range(events):
                 process.stdin.write("tick\n")
                 process.stdin.flush()
                 clients.take((number + 1) * count, 10)
             delays = sorted(clients.delays)
             assert len(delays) == count * events, f"{len(delays)} of {count * events} deliveries came"
-            print(
-                f"one event to {count} streams, {events} times: median {statistics.median(delays) * 1000:.0f} ms, "
-                f"95th percentile {delays[int(len(delays) * 0.95)] * 1000:.0f} ms, "
-                f"last {delays[-1] * 1000:.0f} ms"
-            )
+            what = f"one event to {count} streams"
+            report.add(f"{what}, median of {events}", statistics.median(delays) * 1000, "ms")
+            report.add(f"{what}, 95th percentile", delays[int(len(delays) * 0.95)] * 1000, "ms")
+            report.add(f"{what}, the last", delays[-1] * 1000, "ms")
             clients.delays.clear()
             begin = time.monotonic()
             process.stdin.write("tick\n" * 50)
@@ -168,14 +170,16 @@ def streams(count: int, events: int) -> None:
             clients.take(count * 50, DEADLINE)
             took = time.monotonic() - begin
             assert len(clients.delays) == count * 50, f"{len(clients.delays)} of {count * 50} deliveries came"
-            print(f"50 events at once to {count} streams: {took:.1f} s, {count * 50 / took:.0f} deliveries a second")
-            print(f"memory afterwards: {server.memory_info().rss / 1e6:.0f} MB")
+            report.add(f"50 events at once to {count} streams", took, "s")
+            report.add("  deliveries", count * 50 / took, "a second")
+            report.add("memory of the server afterwards", server.memory_info().rss / 1e6, "MB")
             begin = time.monotonic()
             process.stdin.write("end\n")
             process.stdin.flush()
             clients.take(1 << 62, 0.5)
             process.wait(30)
-            print(f"stop with {count} streams open: {time.monotonic() - begin:.1f} s, {clients.ends} told so")
+            report.add(f"stop with {count} streams open", time.monotonic() - begin, "s")
+            report.add("  clients that were told so", clients.ends, "")
             clients.close()
         finally:
             if process.poll() is None:
@@ -183,7 +187,7 @@ def streams(count: int, events: int) -> None:
             process.communicate()
 
 
-def appends(count: int) -> None:
+def appends(report: Report, count: int) -> None:
     """How fast events are sealed and committed on SQLite, alone and by eight threads, and verified."""
     from steelyard.events.audit import AuditService
     from steelyard.store import Store
@@ -200,22 +204,22 @@ def appends(count: int) -> None:
 
         begin = time.monotonic()
         write(count)
-        print(f"events, one a commit: {count / (time.monotonic() - begin):.0f} a second")
+        report.add("events written, one a commit", count / (time.monotonic() - begin), "a second")
         threads = [threading.Thread(target=write, args=(count // 8,)) for _ in range(8)]
         begin = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        print(f"the same by eight threads: {count / (time.monotonic() - begin):.0f} a second")
+        report.add("the same by eight threads", count / (time.monotonic() - begin), "a second")
         begin = time.monotonic()
         with store.unit_of_work():
             write(count)
-        print(f"events, {count} in one commit: {count / (time.monotonic() - begin):.0f} a second")
+        report.add(f"events written, {count} in one commit", count / (time.monotonic() - begin), "a second")
         begin = time.process_time()
         verdict = AuditService(store=store, folder=home).verify(limit=count * 4)
         assert verdict.breaches == ()
-        print(f"verify: {verdict.checked / (time.process_time() - begin):.0f} lines a second")
+        report.add("`audit verify`, CPU", verdict.checked / (time.process_time() - begin), "lines a second")
         store.close()
 
 
@@ -231,8 +235,10 @@ def main() -> None:
     print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, load before {os.getloadavg()[0]:.2f}", flush=True
     )
-    streams(options.streams, options.events)
-    appends(2000)
+    report = Report()
+    streams(report, options.streams, options.events)
+    appends(report, 2000)
+    print(f"\nload after {os.getloadavg()[0]:.2f}\n\n{report.table()}")
 
 
 if __name__ == "__main__":
