@@ -49,7 +49,7 @@ QUEUE = "operations"
 QUEUE_POLL = 0.25
 """Seconds between two looks of DBOS into the queue. Kinds with a limit of their own are long; four times that does."""
 DEFAULT_CONCURRENCY = 50
-DEFAULT_CONNECTIONS = 5
+DEFAULT_CONNECTIONS = 8
 """DBOS's own default is 20: it works in short transactions, and who finds none free waits."""
 SWEEP_EVERY = 5.0
 """Seconds between two looks for operations that nobody runs; a third of the servers' lease where that is less."""

@@ -33,5 +33,5 @@ def shares_of(total: int) -> Shares:
     """Shares out at most so many. Raises `ValueError` for fewer than `LEAST`."""
     if total < LEAST:
         raise ValueError(f"a server needs at least {LEAST} connections to its database")
-    engine = max(3, total // 4)
+    engine = max(3, total * 2 // 5)
     return Shares(store=total - engine - LOCKS - LISTENER, engine=engine)
