@@ -82,6 +82,13 @@ class Settings(BaseSettings):
     power_seconds: float = Field(default=15.0, ge=1.0)
     """Seconds between two looks for deployed servers that went off or came on, whose NICs then change networks."""
 
+    flip_seconds: float = Field(default=25.0, ge=1.0, le=100.0)
+    """Seconds within which the controller and the switches must carry what the bare metal service has asked of them;
+    less than `[steelyard]flip_gate_timeout` of the conductors."""
+    unverified: Literal["pass", "refuse"] = "pass"
+    """What becomes of a change of networks at a switch that no reader is configured for: it passes and is told of as
+    not verified, or it is refused. A switch that has a reader and cannot be read is always refused."""
+
     guard_seconds: float = Field(default=20.0, ge=1.0)
     """Seconds between two looks at all nodes and servers, by which the guard takes away what is not proven clean."""
     found_available: Literal["finding", "trust", "quarantine"] = "finding"

@@ -2,13 +2,18 @@
 
 Section `[steelyard]` of ironic.conf, all options have defaults:
 
-* `endpoint_override`  Steelyard's address; else the catalogue's service type `baremetal-management`
-* `power_gate_timeout` seconds that Steelyard may take to move a server's NICs (default 120)
+* `endpoint_override`    Steelyard's address; else the catalogue's service type `baremetal-management`
+* `power_gate_timeout`   seconds that Steelyard may take to move a server's NICs (default 120)
+* `flip_gate_timeout`    seconds that Steelyard may take to verify a change of networks (default 120)
+* `flip_gate_patience`   seconds for which a Steelyard that does not answer is asked again then (default 60)
 * `auth_type` and so on, as in every section of Ironic's; without them the conductor logs in as `[service_catalog]` says
 """
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +30,8 @@ LOG = log.getLogger(__name__)
 SECTION = "steelyard"
 LONGEST_REASON = 1000
 """Characters of Steelyard's own words that go into the node's last error."""
+ASK_AGAIN = 1.0
+"""Seconds between two attempts to reach it."""
 
 CONF.register_opts(
     [
@@ -33,7 +40,20 @@ CONF.register_opts(
             default=120,
             min=1,
             help="Seconds that Steelyard may take to bring a server's NICs back to its tenant's networks.",
-        )
+        ),
+        cfg.IntOpt(
+            "flip_gate_timeout",
+            default=120,
+            min=1,
+            help="Seconds that Steelyard may take to verify a change of a node's networks.",
+        ),
+        cfg.IntOpt(
+            "flip_gate_patience",
+            default=60,
+            min=0,
+            help="Seconds for which Steelyard is asked again when it does not answer, as while it is restarted, before "
+            "the change of networks counts as not verified.",
+        ),
     ],
     group=SECTION,
 )
@@ -46,37 +66,64 @@ class SteelyardRefused(exception.IronicException):  # type: ignore[misc]
     _msg_fmt = _("Steelyard does not let node %(node)s %(what)s: %(reason)s")
 
 
-def ask(node_uuid: str, gate: str, what: str) -> None:
+class _NoAnswer(Exception):
+    """Nobody said yes or no; the text says what happened."""
+
+
+def ask(
+    node_uuid: str, gate: str, what: str, *, body: Mapping[str, Any] | None = None, timeout: int | None = None,
+    patience: int = 0,
+) -> None:  # fmt: skip
     """Ask for leave; returns when it is given. Raises SteelyardRefused in every other case.
 
-    `gate` is the last part of the path; `what` is what the conductor wants to do, in words: "get power".
+    `gate` is the last part of the path; `what` is what the conductor wants to do, in words: "get power". `timeout` is
+    `power_gate_timeout` unless given; for `patience` seconds it is asked again when nobody answers.
     """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            reason = _once(node_uuid, gate, body or {}, timeout or CONF.steelyard.power_gate_timeout)
+        except _NoAnswer as error:
+            reason = str(error)
+            if time.monotonic() + ASK_AGAIN < deadline:
+                LOG.warning("Asking Steelyard about node %s again: %s", node_uuid, reason)
+                time.sleep(ASK_AGAIN)
+                continue
+        if reason is None:
+            return
+        raise SteelyardRefused(node=node_uuid, what=what, reason=reason)
+
+
+def _once(node_uuid: str, gate: str, body: Mapping[str, Any], timeout: int) -> str | None:
+    """Why it is refused; None: leave is given. Raises _NoAnswer."""
     try:
         adapter = _adapter()
         base = (adapter.get_endpoint() or "").rstrip("/").removesuffix("/v1")
         if not base:
-            raise SteelyardRefused(node=node_uuid, what=what, reason=_("the catalogue has no address of Steelyard"))
+            return str(_("the catalogue has no address of Steelyard"))
         answer = adapter.post(
             f"{base}/v1/nodes/{quote(node_uuid, safe='')}/{gate}",
-            json={},
+            json=dict(body),
             raise_exc=False,
             redirect=False,
-            timeout=CONF.steelyard.power_gate_timeout,
+            timeout=timeout,
             connect_retries=1,
         )
     except (ksa_exceptions.ClientException, exception.IronicException) as error:
-        if isinstance(error, SteelyardRefused):
-            raise
         # Of its text only the type is passed on: nobody knows what a client library puts into it.
         LOG.error("Steelyard cannot be asked about node %s: %s", node_uuid, error)
-        reason = _("Steelyard cannot be reached (%s)") % type(error).__name__
-        raise SteelyardRefused(node=node_uuid, what=what, reason=reason) from None
+        _adapter.cache_clear()
+        raise _NoAnswer(_("Steelyard cannot be reached (%s)") % type(error).__name__) from None
     if 200 <= answer.status_code < 300:
-        return
-    raise SteelyardRefused(node=node_uuid, what=what, reason=_reason(answer))
+        return None
+    if answer.status_code >= 500:
+        raise _NoAnswer(_reason(answer))
+    return _reason(answer)
 
 
+@functools.cache
 def _adapter() -> Any:
+    """Made once: each new one would ask for a token of its own, which Steelyard would have to have validated."""
     section = SECTION if CONF.steelyard.auth_type else "service_catalog"
     session = keystone.get_session(section)
     return keystone.get_adapter(SECTION, session=session, auth=keystone.get_auth(section))

@@ -1,4 +1,9 @@
-"""Network interface: Ironic's own for Neutron, which frees a server's NICs from Steelyard's quarantine first.
+"""Network interface: Ironic's own for Neutron, with every change of a node's networks verified by Steelyard.
+
+Ironic's own goes on when Neutron has taken its request; whether a port was bound, and whether a switch that accepted a
+write carries it, it does not look at. This one asks Steelyard after each change, which reads the controller and the
+switches back, and fails the step unless both carry exactly what is wanted. What was put on a network that cannot be
+verified is taken off it again, as far as that can be done.
 
 While a deployed server is off, Steelyard has a Neutron port of its own on each of its NICs. Where Ironic comes to put
 the NICs elsewhere (a release, a rebuild, a rescue), those ports must be gone before: two ports bound to one switch port
@@ -7,11 +12,13 @@ would take each other's VLAN away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ironic.common import exception, neutron
 from ironic.common.i18n import _
 from ironic.conf import CONF
+from ironic.drivers.modules.network import common
 from ironic.drivers.modules.network import neutron as neutron_network
 from openstack import exceptions as sdk_exceptions
 from oslo_log import log
@@ -20,6 +27,19 @@ from steelyard_ironic import PARKED, QUARANTINE_PORT
 from steelyard_ironic.asking import SteelyardRefused, ask
 
 LOG = log.getLogger(__name__)
+
+ROLES: Mapping[Any, str] = {
+    common.NetType.PROVISIONING: "provisioning",
+    common.NetType.CLEANING: "cleaning",
+    common.NetType.INSPECTION: "inspection",
+    common.NetType.RESCUING: "rescue",
+    common.NetType.SERVICING: "servicing",
+}
+"""Ironic's networks, and what Steelyard calls them."""
+TENANT = "tenant"
+
+Nic = dict[str, Any]
+"""Where a NIC must be: its `mac`, and the `port_id` and `network_id` of Neutron's, or neither."""
 
 
 def leave_quarantine(task: Any) -> None:
@@ -48,48 +68,102 @@ def leave_quarantine(task: Any) -> None:
         client.close()
 
 
-def check_bound(task: Any, port_ids: list[str]) -> None:
-    """Every port is plugged, where `[neutron]fail_on_port_binding_failure` wants that. Raises NetworkError.
-
-    Ironic looks at that option for an interface of the name `neutron` only.
-    """
-    wanted = task.node.driver_info.get("fail_on_binding_failure", CONF.neutron.fail_on_port_binding_failure)
-    if not wanted or not port_ids:
+def verify(task: Any, role: str, nics: Sequence[Nic], *, joined: bool) -> None:
+    """Return when controller and switches carry exactly this. Raises SteelyardRefused, also when nobody can say."""
+    if not nics:
         return
-    client = neutron.get_client(context=task.context, auth_from_config=True)
-    try:
-        for port_id in port_ids:
-            neutron.wait_for_port_status(client, port_id, "ACTIVE", fail_on_binding_failure=True)
-    except sdk_exceptions.SDKException as error:
-        raise exception.NetworkError(
-            _("A port of node %(node)s was not bound: %(error)s") % {"node": task.node.uuid, "error": error}
-        ) from error
-    finally:
-        client.close()
+    words = f"{'join' if joined else 'leave'} its {role} network"
+    ask(
+        task.node.uuid,
+        "flip-gate",
+        words,
+        body={"role": role, "joined": joined, "nics": list(nics)},
+        timeout=CONF.steelyard.flip_gate_timeout,
+        patience=CONF.steelyard.flip_gate_patience,
+    )
+
+
+def ramdisk_nics(task: Any) -> list[Any]:
+    """The ports that Ironic puts on a ramdisk's network (ironic/common/neutron.py, add_ports_to_network)."""
+    every = CONF.neutron.add_all_ports or "pxe_boot" not in task.driver.boot.capabilities
+    return [port for port in task.ports if every or port.pxe_enabled]
+
+
+def tenant_nics(task: Any) -> list[Nic]:
+    """Every NIC with the tenant's Neutron port that belongs on it; those of a bond with the bond's."""
+    bonds = {bond.id: bond.internal_info.get(common.NetType.TENANT.vif_key) for bond in task.portgroups}
+    nics = []
+    for port in task.ports:
+        own = port.internal_info.get(common.NetType.TENANT.vif_key)
+        vif = bonds.get(port.portgroup_id) if port.portgroup_id else own
+        if vif:
+            nics.append({"mac": port.address, "port_id": vif})
+    return nics
+
+
+def left_on(ports: Sequence[Any], gone: str | None = None) -> list[Nic]:
+    """Where these NICs may be now: on nothing, or on a ramdisk's network that an earlier failure left them on.
+
+    `gone`: the kind of port (its key) that has just been removed.
+    """
+    nics = []
+    for port in ports:
+        info = port.internal_info
+        kept = [info[kind.vif_key] for kind in ROLES if kind.vif_key != gone and info.get(kind.vif_key)]
+        nics.append({"mac": port.address, **({"port_id": kept[0]} if kept else {})})
+    return nics
 
 
 class SteelyardNetwork(neutron_network.NeutronNetwork):  # type: ignore[misc]
-    """Networks of a node whose NICs Steelyard may have put into quarantine."""
+    """Networks of a node, each change verified, whose NICs Steelyard may have put into quarantine."""
 
     def _add_network(self, task: Any, network: str, security_groups: Any, net_type: Any) -> Any:
         leave_quarantine(task)
         vifs = super()._add_network(task, network, security_groups, net_type)
+        # A NIC for which Ironic could make no port is among them: Ironic only warns of it.
+        nics = [
+            {"mac": port.address, "network_id": network, **({"port_id": vifs[port.uuid]} if port.uuid in vifs else {})}
+            for port in ramdisk_nics(task)
+        ]
         try:
-            check_bound(task, list(vifs.values()))
-        except exception.NetworkError:
-            neutron.rollback_ports(task, network)
+            verify(task, ROLES[net_type], nics, joined=True)
+        except SteelyardRefused:
+            self._roll_back(task, network, net_type)
             raise
         return vifs
 
+    def _roll_back(self, task: Any, network: str, net_type: Any) -> None:
+        """The refusal is what counts; a port that cannot be removed either is in the log."""
+        try:
+            super()._remove_network(task, network, net_type)
+        except exception.IronicException:
+            LOG.exception("Node %s: could not take it off its %s network", task.node.uuid, ROLES[net_type])
+
     def _remove_network(self, task: Any, network: str, net_type: Any) -> Any:
         leave_quarantine(task)
-        return super()._remove_network(task, network, net_type)
+        concerned = [port for port in task.ports if net_type.vif_key in port.internal_info]
+        done = super()._remove_network(task, network, net_type)
+        verify(task, ROLES[net_type], left_on(concerned, net_type.vif_key), joined=False)
+        return done
 
     def configure_tenant_networks(self, task: Any) -> None:
         leave_quarantine(task)
         super().configure_tenant_networks(task)
-        check_bound(task, [vif["id"] for vif in self.vif_list(task)])
+        try:
+            verify(task, TENANT, tenant_nics(task), joined=True)
+        except SteelyardRefused:
+            self._take_off(task)
+            raise
+
+    def _take_off(self, task: Any) -> None:
+        """As `_roll_back`."""
+        try:
+            super().unconfigure_tenant_networks(task)
+        except exception.IronicException:
+            LOG.exception("Node %s: could not take it off its tenant's networks", task.node.uuid)
 
     def unconfigure_tenant_networks(self, task: Any) -> None:
         leave_quarantine(task)
+        macs = {nic["mac"] for nic in tenant_nics(task)}
         super().unconfigure_tenant_networks(task)
+        verify(task, TENANT, left_on([port for port in task.ports if port.address in macs]), joined=False)

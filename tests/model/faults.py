@@ -41,7 +41,7 @@ WRITE_FAULTS = (
     Fault.KILLED_BEFORE, Fault.KILLED_AFTER,
 )  # fmt: skip
 STORE_FAULTS = (Fault.UNAVAILABLE, Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
-LISTS = frozenset({"all", "subnets", "free", "allocations"})
+LISTS = frozenset({"all", "bound", "subnets", "free", "allocations"})
 READS = LISTS | {"get", "inspection", "history", "validate", "project_names"}
 
 

@@ -91,16 +91,16 @@ class Proof:
         read = read_switches(self._switches, {each.link.switch_id.lower() for each in wanted})
         for each in wanted:
             at_controller = self._at_controller(node, each)
-            at_switch: str | None = None
+            said_by_switch: str | None = None
             found = read[each.link.switch_id.lower()]
             if isinstance(found, NotFound) and found.code == "switch_unknown":
                 unread.add(found.detail)
             elif isinstance(found, SteelyardError):
-                at_switch = found.detail
+                said_by_switch = found.detail
             else:
-                at_switch = _at_switch(found, each)
-            if at_controller or at_switch:
-                wrong += [said for said in (at_controller, at_switch) if said]
+                said_by_switch = at_switch(found, each.link, each.network)
+            if at_controller or said_by_switch:
+                wrong += [said for said in (at_controller, said_by_switch) if said]
                 to_write.append(each)
         return wrong, sorted(unread), to_write
 
@@ -116,18 +116,29 @@ class Proof:
         return f"the controller has not bound NIC {wanted.mac} to {wanted.network.name}: status {status}"
 
 
-def _at_switch(ports: Sequence[SwitchPort], wanted: Wanted) -> str | None:
-    """What is wrong on the switch."""
-    link, vlan = wanted.link, wanted.network.segmentation_id
+def at_switch(ports: Sequence[SwitchPort], link: SwitchLink, network: Network | None) -> str | None:
+    """What is wrong on the switch, where the port is to carry this network's VLAN and nothing else, or (None) nothing.
+
+    A port that is shut down carries nothing, whatever it is configured for.
+    """
     where = f"{link.switch_name or link.switch_id} {link.port_id}"
-    carried = next((port for port in ports if port.port_id == link.port_id), None)
-    if carried is None:
+    port = next((port for port in ports if port.port_id == link.port_id), None)
+    if port is None:
         return f"the switch reports no port {where}"
-    if carried.untagged_vlan == vlan and not carried.tagged_vlans and carried.extra is None:
-        return None
-    untagged = () if carried.untagged_vlan is None else (carried.untagged_vlan,)
-    vlans = vlan_ranges({*untagged, *carried.tagged_vlans})
+    untagged = () if port.untagged_vlan is None else (port.untagged_vlan,)
+    vlans = vlan_ranges({*untagged, *port.tagged_vlans}) if port.enabled else ""
+    wanted = "nothing"
+    if network is None:
+        if not vlans and (port.extra is None or not port.enabled):
+            return None
+    else:
+        wanted = f"VLAN {network.segmentation_id} ({network.name})"
+        alone = not port.tagged_vlans and port.extra is None
+        if port.enabled and port.untagged_vlan == network.segmentation_id and alone:
+            return None
     has = f"VLAN {vlans}" if vlans else "no VLAN"
-    if carried.extra is not None:
-        has += f" ({carried.extra})"
-    return f"the switch carries {has} on {where}, wanted VLAN {vlan} ({wanted.network.name})"
+    also = [*(["tagged among them"] if vlans and port.tagged_vlans else []), *([port.extra] if port.extra else [])]
+    if not port.enabled:
+        also = ["the port is shut down"]
+    said = f" ({'; '.join(also)})" if also else ""
+    return f"the switch carries {has}{said} on {where}, wanted {wanted}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path
 from pydantic import Field
@@ -11,6 +12,7 @@ from pydantic import Field
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Role, Verdict
 from steelyard.isolation.reading import SwitchRead
 from steelyard.isolation.service import IsolationService, NodeIsolation, ShownPolicy
+from steelyard.isolation.verifying import Flip, FlipRole, NicWanted
 from steelyard.lifecycle.model import Phase
 from steelyard.naming import vlan_ranges
 from steelyard.nouns import PortMode, SwitchPort
@@ -69,6 +71,26 @@ class PolicyAnswer(ApiView):
 class PolicyBody(Body):
     power_off: PowerOffPolicy
     reason: str | None = Field(default=None, max_length=1000)
+
+
+class FlipNic(Body):
+    """Where a NIC has to be; neither port nor network: on none."""
+
+    mac: str = Field(pattern=r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$")
+    port_id: UUID | None = Field(default=None, description="The network controller's port that must be bound to it.")
+    network_id: UUID | None = Field(default=None, description="The network that the port must be on.")
+
+
+class FlipBody(Body):
+    role: FlipRole = Field(description="What the network that is joined or left is for.")
+    joined: bool = Field(description="False: the NICs were taken off it.")
+    nics: list[FlipNic] = Field(min_length=1, max_length=64)
+
+
+class FlipAnswer(ApiView):
+    verified: bool = Field(description="False: a switch has no reader, and the policy lets that pass.")
+    unread: list[str] = Field(description="Why switches could not be read.")
+    seconds: float
 
 
 class GateAnswer(ApiView):
@@ -145,6 +167,16 @@ def router(service: IsolationService) -> APIRouter:
         ports = [_switch_port_view(port) for port in sorted(read.ports or (), key=_by_port)]
         return SwitchAnswer(switch=SwitchDetailView(**_switch_fields(read), port_list=ports))
 
+    @routes.post("/nodes/{node}/flip-gate")
+    def flip_gate(caller: Service, node: NodeId, body: FlipBody) -> FlipAnswer:
+        """The conductor has changed the node's networks. Answered when the controller and the switches carry exactly
+        that; 409 `flip_refused` when they do not in time, and the node goes into quarantine."""
+        nics = tuple(
+            NicWanted(nic.mac.lower(), _text(nic.port_id), _text(nic.network_id)) for nic in body.nics
+        )  # fmt: skip
+        done = service.flip_gate(node, Flip(body.role, body.joined, nics), request_id=caller.request_id)
+        return FlipAnswer(verified=done.verified, unread=list(done.unread), seconds=round(done.seconds, 3))
+
     @routes.get("/isolation/policies")
     def list_policies(caller: Caller) -> PolicyList:
         """The policies of all projects, for administrators; for others their own project's."""
@@ -191,6 +223,10 @@ def _switch_port_view(port: SwitchPort) -> SwitchPortView:
         lag=port.lag,
         extra=port.extra,
     )
+
+
+def _text(id: UUID | None) -> str | None:
+    return None if id is None else str(id)
 
 
 def _policy_view(policy: ShownPolicy) -> PolicyView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from steelyard.isolation.reading import (
     role_networks,
     try_switches,
 )
+from steelyard.isolation.refusals import Refusals
+from steelyard.isolation.verifying import Flip, Verified, Verifier
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.naming import pick
 from steelyard.nouns import Actor, Instance, Node
@@ -69,7 +72,10 @@ class IsolationService:
         store: Store,
         flips: Flips | None = None,
         observer: Observer | None = None,
+        verifier: Verifier | None = None,
+        signal: Callable[[str], None] = lambda name: None,
     ):
+        """`signal`: has a reconciler run as soon as it can."""
         self._clouds = clouds
         self._switches = switches
         self._roles = named_roles(settings)
@@ -77,6 +83,10 @@ class IsolationService:
         self.store = store
         self.flips = flips or Flips(clouds=clouds, store=store, switches=switches, settings=settings)
         self.observer = observer or Observer(clouds)
+        self.refusals = Refusals(clouds, store, self.observer)
+        self._verifier = verifier or Verifier(
+            clouds=clouds, store=store, switches=switches, settings=settings, signal=signal
+        )
 
     # The views
 
@@ -153,6 +163,13 @@ class IsolationService:
     def network_gate(self, reference: str) -> None:
         """The conductor changes the node's networks: nothing of ours does from here on."""
         self.flips.hands_off(reference)
+
+    def flip_gate(self, reference: str, flip: Flip, *, request_id: str | None = None) -> Verified:
+        """The conductor has changed the node's networks: everything is as it should be when this returns.
+
+        Raises `Refused` (`flip_refused`) otherwise; the node goes into quarantine then.
+        """
+        return self._verifier.verify(reference, flip, By(CONDUCTOR, f"Ironic: {flip.role}", request_id=request_id))
 
     # Policies
 

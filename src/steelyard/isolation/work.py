@@ -45,6 +45,7 @@ def reconcilers(service: IsolationService) -> tuple[Reconciler, ...]:
             _PowerReconciler(service).run,
             period=service.settings.power_seconds,
         ),
+        service.refusals.reconciler(period=service.settings.power_seconds),
     )
 
 

@@ -51,6 +51,35 @@ class Findings:
                 self._event(gone, "finding.closed", f"No longer so: {gone.reason}", source)
         return len(opened) + len(closed)
 
+    def put(self, source: str, finding: Finding) -> bool:
+        """Open one more finding of a source, or give one that is open today's words; returns whether it is new.
+
+        For a source whose findings come one at a time, and which remembers by them. Opening is an event on the subject.
+        """
+        now = datetime.now(UTC)
+        with self._database.write():
+            key = (finding.kind, finding.subject)
+            known = self._known(source)
+            if key in known:
+                with self._database.write() as connection:
+                    values = {**_values(finding), "seen_at": now}
+                    connection.execute(table.update().where(_is(source, key)).values(**values))
+                return False
+            opened = self._open(source, finding, now)
+            if opened:
+                self._event(finding, "finding.opened", finding.reason, source)
+        return opened
+
+    def close(self, source: str, finding: Finding) -> None:
+        """It is no longer so; nothing happens when it is closed already. Closing is an event on the subject."""
+        with self._database.write():
+            if self._close(source, (finding.kind, finding.subject)):
+                self._event(finding, "finding.closed", f"No longer so: {finding.reason}", source)
+
+    def by(self, source: str) -> list[OpenFinding]:
+        """Those of one source, the oldest first."""
+        return self._open_findings(sa.select(table).where(table.c.source == source))
+
     def all(self) -> list[OpenFinding]:
         """The oldest first."""
         return self._open_findings(sa.select(table))

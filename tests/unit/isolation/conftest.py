@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By, Flips
 from steelyard.isolation.service import IsolationService
 from steelyard.isolation.work import reconcilers
-from steelyard.nouns import FlavorSpec, ImageSpec, Instance, NetworkPort, Node, NodePort, ServerSpec
+from steelyard.nouns import FlavorSpec, ImageSpec, Instance, NetworkPort, Node, NodePort, ServerSpec, SwitchPort
 from steelyard.operations.reconciling import Report
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -39,6 +39,8 @@ class Bench:
         links = [port.link for port in self.world.node_ports.values()]
         self.readers = SwitchReaders({link.switch_id: self.reader for link in links if link})
         self.seconds = 0.0
+        self.signals: list[str] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self.settings = Settings(home=home)
         self.flips = self.new_flips(self.readers)
         self.service = IsolationService(
@@ -46,7 +48,7 @@ class Bench:
             observer=Observer(self.clouds, fresh=0.0),
         )  # fmt: skip
         self.world.power_gate = self.service.power_gate
-        [self.reconciler] = reconcilers(self.service)
+        self.reconciler, _ = reconcilers(self.service)
 
     def new_flips(self, readers: SwitchReaders) -> Flips:
         return Flips(
@@ -56,6 +58,18 @@ class Bench:
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
+        for due in [due for due in self._due if due[0] <= self.seconds]:
+            self._due.remove(due)
+            due[1]()
+
+    def after(self, seconds: float, do: Callable[[], None]) -> None:
+        """When somebody has waited for so long, this happens."""
+        self._due.append((self.seconds + seconds, do))
+
+    def read_by(self, source: Callable[[], Iterable[SwitchPort]]) -> None:
+        """From now on this is what the switches show."""
+        self.reader = FakeSwitchReader(source=source)
+        self.readers = SwitchReaders(dict.fromkeys(self.readers.switch_ids, self.reader))
 
     def run(self) -> Report:
         return self.reconciler.run()

@@ -121,6 +121,12 @@ class FakeAttachments(FakePort):
         return self._shown(port)
 
     @call
+    def bound(self, node_id: str) -> list[NetworkPort]:
+        if not self.actor.is_admin:
+            return []
+        return [port for port in self.world.fabric.ports.values() if port.host_id == node_id]
+
+    @call
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         self.require_admin("binding a port")
         fabric = self.world.fabric

@@ -9,12 +9,13 @@ SWITCHES = (("leaf1", "02:00:5e:00:00:01"), ("leaf2", "02:00:5e:00:00:02"))
 
 
 class FakeSwitches:
-    """VLAN state per port. A jammed port accepts every write and applies none."""
+    """VLAN state per port. A jammed port accepts every write and applies none; a misdirected one is another."""
 
     def __init__(self) -> None:
         self._vlans: dict[tuple[str, str], int | None] = {}
         self._names: dict[str, str] = {mac: name for name, mac in SWITCHES}
         self._jammed: set[tuple[str, str]] = set()
+        self._misdirected: dict[tuple[str, str], SwitchLink] = {}
 
     def know(self, link: SwitchLink) -> None:
         """A cable exists: its port is listed from now on, idle."""
@@ -25,6 +26,7 @@ class FakeSwitches:
     def write(self, link: SwitchLink, vlan: int | None) -> None:
         """What networking-generic-switch does at binding and unbinding."""
         self.know(link)
+        link = self._misdirected.get((link.switch_id, link.port_id), link)
         if (link.switch_id, link.port_id) not in self._jammed:
             self._vlans[link.switch_id, link.port_id] = vlan
 
@@ -36,8 +38,14 @@ class FakeSwitches:
     def jam(self, link: SwitchLink) -> None:
         self._jammed.add((link.switch_id, link.port_id))
 
+    def misdirect(self, link: SwitchLink, to: SwitchLink) -> None:
+        """Every later write to this port goes to another one."""
+        self.know(to)
+        self._misdirected[link.switch_id, link.port_id] = to
+
     def free(self, link: SwitchLink) -> None:
         self._jammed.discard((link.switch_id, link.port_id))
+        self._misdirected.pop((link.switch_id, link.port_id), None)
 
     def vlan(self, link: SwitchLink) -> int | None:
         return self._vlans.get((link.switch_id, link.port_id))

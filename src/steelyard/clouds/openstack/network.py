@@ -94,6 +94,9 @@ class OpenstackAttachments:
         answer = self._rest.get(f"ports/{part(port_id)}", params={"fields": PORT_FIELDS}, what="a port")
         return port_of(answer.document("port", "a port"))
 
+    def bound(self, node_id: str) -> list[NetworkPort]:
+        return self._list({"binding:host_id": node_id})
+
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         query = {"network_id": spec.network_id, "device_id": spec.node_id, "mac_address": spec.mac, "name": spec.name}
         if there := self._list(query):

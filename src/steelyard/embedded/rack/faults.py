@@ -13,6 +13,8 @@ kind            what the device does
 `wrong_answer`  answers in the right form with a wrong content (another power state, another VLAN, a wrong step)
 `not_applied`   answers that it was done, and does nothing
 `late`          answers that it was done, and does it `seconds` (default 5) later
+`wrong_port`    switches only: answers that it was done, and does it on the switch's last port instead
+`wrong_vlan`    switches only: answers that it was done, and puts the next VLAN on the port
 ==============  =====================================================================================================
 
 `target` is a server (`bm-001`), a switch (`leaf1`), a port (`leaf1/Ethernet3`) or `*`. `match` restricts a fault to
@@ -37,6 +39,7 @@ from typing import Any
 from steelyard.errors import Invalid, NotFound
 
 KINDS = frozenset({"slow", "hang", "drop", "refuse", "garbage", "wrong_answer", "not_applied", "late"})
+SWITCH_KINDS = KINDS | {"wrong_port", "wrong_vlan"}
 _FIELDS = frozenset({"target", "kind", "match", "seconds", "times"})
 _DEFAULT_SECONDS = 5.0
 _MAX_SECONDS = 3600.0
@@ -74,9 +77,10 @@ class Fault:
 class Faults:
     """The faults of one process. Not thread-safe: each process runs one event loop."""
 
-    def __init__(self, operations: frozenset[str] | None):
+    def __init__(self, operations: frozenset[str] | None, kinds: frozenset[str] = KINDS):
         """`operations` are the words that `match` may be; None: any word (the agents' commands are open-ended)."""
         self._operations = operations
+        self._kinds = kinds
         self._faults: list[Fault] = []
         self._ids = itertools.count(1)
 
@@ -87,8 +91,8 @@ class Faults:
         target, kind, match = wanted.get("target"), wanted.get("kind"), wanted.get("match")
         if not isinstance(target, str) or not target:
             raise Invalid("A fault needs a target: a server, a switch, switch/port or *", code="fault_target")
-        if kind not in KINDS:
-            raise Invalid(f"Unknown kind of fault {kind!r}; known: {', '.join(sorted(KINDS))}", code="fault_kind")
+        if kind not in self._kinds:
+            raise Invalid(f"Unknown kind of fault {kind!r}; known: {', '.join(sorted(self._kinds))}", code="fault_kind")
         if match is not None and (
             not isinstance(match, str) or (self._operations is not None and match not in self._operations)
         ):

@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from steelyard.embedded.rack import control
-from steelyard.embedded.rack.faults import Fault, Faults
+from steelyard.embedded.rack.faults import SWITCH_KINDS, Fault, Faults
 from steelyard.embedded.rack.feed import Feed
 from steelyard.embedded.rack.process import RackHome
 from steelyard.embedded.rack.records import Records
@@ -32,7 +32,7 @@ LOG = logging.getLogger("steelyard.rack.switch")
 OPERATIONS = frozenset({"read", "plug", "unplug", "vlan"})
 _CHANGE_FIELDS = frozenset({"untagged_vlan", "add_tagged", "remove_tagged", "enabled", "only_if_untagged"})
 _LIES_BY = 1
-"""How far a `wrong_answer` is from the VLAN that is really there."""
+"""How far a `wrong_answer` is from the VLAN that is really there, and a `wrong_vlan` from the one that was asked for."""
 
 
 class SwitchApi:
@@ -103,11 +103,14 @@ class SwitchApi:
         operation = "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
         by = request.headers.get("User-Agent", "?")[:100]
 
-        def apply() -> None:
+        def apply(name: str = port.name, shift: int = 0) -> None:
             # Read again: a late change must not undo what happened in between on the port's other properties.
-            now = self._fabric.port(port.switch, port.name)
-            if self._fabric.change(_changed(now, body), by=by) != now:
-                self._feed.changed(port.key)
+            now = self._fabric.port(port.switch, name)
+            changed = _changed(now, body)
+            if shift and changed.untagged_vlan is not None:
+                changed = replace(changed, untagged_vlan=changed.untagged_vlan + shift)
+            if self._fabric.change(changed, by=by) != now:
+                self._feed.changed(now.key)
 
         fault = self._faults.take(operation, port.key, port.switch)
         if fault is not None:
@@ -115,6 +118,13 @@ class SwitchApi:
                 return web.json_response(wanted.as_json())
             if fault.kind == "late":
                 self._after(fault.delay, apply)
+                return web.json_response(wanted.as_json())
+            if fault.kind in ("wrong_port", "wrong_vlan"):
+                last = self._fabric.ports(port.switch)[-1].name
+                if fault.kind == "wrong_vlan":
+                    apply(shift=_LIES_BY)
+                elif last != port.name:
+                    apply(last)
                 return web.json_response(wanted.as_json())
             if fault.kind == "wrong_answer":
                 apply()
@@ -146,7 +156,7 @@ class SwitchApi:
         fault = self._faults.take("vlan", switch)
         if fault is None:
             return None
-        if fault.kind in ("not_applied", "late", "wrong_answer"):
+        if fault.kind in ("not_applied", "late", "wrong_answer", "wrong_port", "wrong_vlan"):
             return web.json_response({"vlan": _vlan_of(request)})
         return await _broken(request, fault)
 
@@ -178,7 +188,7 @@ async def serve(home: RackHome, stop: asyncio.Event) -> None:
     def read(keys: list[str] | None) -> Mapping[str, Any]:
         return {port.key: port.as_json() for port in fabric.all_ports() if keys is None or port.key in keys}
 
-    feed, faults = Feed(read), Faults(OPERATIONS)
+    feed, faults = Feed(read), Faults(OPERATIONS, SWITCH_KINDS)
     app = control.application(home.token, faults, health=lambda: {"switches": len(home.rack.switches)})
     SwitchApi(fabric, faults, feed).add_routes(app)
     async with control.serving(app, home.port("rack_switch")):
