@@ -132,9 +132,14 @@ def assemble(
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
         lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
         isolation=IsolationService(
-            clouds=clouds, switches=switches, settings=settings, store=store, flips=flips, observer=observer,
+            clouds=clouds,
+            switches=switches,
+            settings=settings,
+            store=store,
+            flips=flips,
+            observer=observer,
             signal=reconcilers.signal,
-        ),  # fmt: skip
+        ),
         bulk=Bulk(operations, store),
         reconcilers=reconcilers,
         observer=observer,

@@ -1,7 +1,7 @@
 """The reconciler `isolation.refused`: nodes whose networks could not be verified go into quarantine, and stay found.
 
-Runbook: `steelyard attention` names the node and who disagreed; `steelyard isolation show NODE` says what is so now. The
-finding is there from the moment of the refusal. As soon as Ironic lets go of the node it gets Steelyard's mark, and
+Runbook: `steelyard attention` names the node and who disagreed; `steelyard isolation show NODE` says what is so now.
+The finding is there from the moment of the refusal. As soon as Ironic lets go of the node it gets Steelyard's mark, and
 its maintenance; a clean that Ironic began meanwhile, whose agent it does not listen to in maintenance, is aborted, so
 that the server does not wait on the cleaning network. When the cause is mended: `steelyard node release NODE`, which
 cleans it first; that closes the finding.

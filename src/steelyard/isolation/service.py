@@ -73,7 +73,7 @@ class IsolationService:
         flips: Flips | None = None,
         observer: Observer | None = None,
         verifier: Verifier | None = None,
-        signal: Callable[[str], None] = lambda name: None,
+        signal: Callable[[str], None] = lambda _: None,
     ):
         """`signal`: has a reconciler run as soon as it can."""
         self._clouds = clouds

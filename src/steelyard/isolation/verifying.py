@@ -5,10 +5,10 @@ yes. It holds the node's lock meanwhile, so nothing here needs that lock: a node
 Placement at once, and an open finding, which serves as the memory, has the reconciler `isolation.refused` put it into
 quarantine as soon as the lock is free.
 
-A switch is not written to once more. A write that got lost, went to another port or came too late says that the switch
-does not do what it is told, and a second one would only hide where the first one went. But a node that was refused has to
-get off what was left on its switch ports, or nobody could ever release it: when the conductor has taken it off its
-networks, and the switch still carries something, its NICs go by way of the quarantine network, once.
+A switch is not written to once more. A write that got lost, went to another port or came too late says that the
+switch does not do what it is told, and a second one would only hide where the first one went. But a node that was
+refused has to get off what was left on its switch ports, or nobody could ever release it: when the conductor has taken
+it off its networks, and the switch still carries something, its NICs go by way of the quarantine network, once.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Verifier:
         store: Store,
         switches: SwitchReaders,
         settings: Settings,
-        signal: Callable[[str], None] = lambda name: None,
+        signal: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -183,8 +183,7 @@ class Verifier:
     def _look(self, node: Node, flip: Flip, nics: Mapping[str, NodePort]) -> _Look:
         links = {wanted.mac: nic.link for wanted in flip.nics if (nic := nics.get(wanted.mac)) is not None}
         if lost := [wanted.mac for wanted in flip.nics if links.get(wanted.mac) is None]:
-            said = tuple(f"nobody knows the switch port of NIC {mac}" for mac in lost)
-            return _Look(wrong=said, final=True)
+            return _Look(wrong=tuple(f"nobody knows the switch port of NIC {mac}" for mac in lost), final=True)
         if missing := [wanted.mac for wanted in flip.nics if wanted.network_id and not wanted.port_id]:
             return _Look(wrong=tuple(f"the controller has no port for NIC {mac}" for mac in missing), final=True)
         known = {mac: link for mac, link in links.items() if link is not None}
@@ -208,7 +207,7 @@ class Verifier:
         there = {port.id for port in bound}
         for wanted in flip.nics:
             if not flip.joined and wanted.port_id not in there:
-                wanted = NicWanted(wanted.mac)  # noqa: PLW2901
+                wanted = NicWanted(wanted.mac)
             link = known[wanted.mac]
             mates = [known[other.mac] for other in flip.nics if other.port_id == wanted.port_id]
             wrong += _at_controller(wanted, link, mates, bound, networks)
@@ -233,13 +232,15 @@ class Verifier:
         return self._networks
 
     def _sweep(self, node: Node, look: _Look) -> None:
-        """What a switch still carries for a node that was refused makes room for the quarantine network, then nothing."""
+        """What a switch still carries for a node that was refused makes room for quarantine, then for nothing."""
         if not look.left or self._refusal(node) is None:
             return
         with suppress(SteelyardError):  # then the switch carries it still, and says so at the next look
             networks = self._cloud.networks.all()
             quarantine = role_networks(networks, self._roles).get(Role.QUARANTINE)
-            for mac, link in look.left.items() if quarantine is not None else ():
+            for mac, link in look.left.items():
+                if quarantine is None:
+                    return
                 spec = AttachmentSpec(PORT_NAME, quarantine, node.id, mac, link, PORT_OWNER)
                 self._cloud.attachments.delete(self._cloud.attachments.create(spec).id)
 
@@ -279,7 +280,7 @@ class Verifier:
             subject = f"node:{node.id}"
             known = self._refusal(node)
             if known is None or known.evidence.get("quarantined") is True:
-                # Otherwise the first words stay: they tell the cause, and what comes while Ironic tidies up its effects.
+                # Otherwise the first words stay: they tell the cause, what comes while Ironic tidies up the effects.
                 self._store.findings.put(REFUSED, _finding(node, flip, look, reason))
             self._store.events.append(
                 subject, FLIP_FAILED, actor=by.actor, detail=reason, reason=by.reason, request_id=by.request_id,

@@ -11,20 +11,21 @@ import sys
 from typing import Any
 from unittest import mock
 
-import tenacity
 from ironic.common import driver_factory, keystone, neutron, states
 from ironic.conductor import utils as manager_utils
 from ironic.conf import CONF
 from ironic.drivers.modules import agent
 from ironic.drivers.modules.network import neutron as neutron_network
+from ironic.drivers.modules.network.common import NetType
 from ironic.drivers.modules.redfish import power as redfish_power
 from keystoneauth1 import exceptions as ksa
 
+from steelyard_ironic import asking as gates
 from steelyard_ironic import hardware, network, power, rescue
 
 CONF([], project="ironic")
 CONF.set_override("rpc_transport", "none")
-neutron.wait_for_port_status.retry.wait = tenacity.wait_none()  # ten seconds between two looks otherwise
+gates.ASK_AGAIN = 0.01
 
 
 class Node(dict):  # type: ignore[type-arg]
@@ -48,22 +49,36 @@ class Node(dict):  # type: ignore[type-arg]
         self.saved += 1
 
 
+class Port:
+    """A NIC, or a bond."""
+
+    def __init__(self, given: dict[str, Any]):
+        self.id = given.get("id")
+        self.uuid = f"uuid of {given['address']}"
+        self.address = given["address"]
+        self.pxe_enabled = given.get("pxe", True)
+        self.portgroup_id = given.get("bond")
+        self.internal_info = dict(given.get("info", {}))
+
+
 class Task:
     def __init__(self, given: dict[str, Any]):
         self.node = Node(given)
         self.context = None
         self.shared = False
-        self.ports: list[Any] = []
-        self.portgroups: list[Any] = []
+        self.ports = [Port(each) for each in given.get("nics", [{"address": "mac-1"}])]
+        self.portgroups = [Port(each) for each in given.get("bonds", [])]
         self.driver = mock.Mock()
+        self.driver.boot.capabilities = given.get("boot", [])
 
 
 def asking(given: dict[str, Any], calls: list[Any]) -> Any:
     """An adapter that answers as the scene says."""
 
     def post(url: str, **options: Any) -> Any:
-        calls.append(["asked", url])
-        if given.get("steelyard") == "away":
+        body = options["json"]
+        calls.append(["asked", url, *([body] if body else [])])
+        if given.get("steelyard") == "away" or len(calls) <= given.get("away_for", 0):
             raise ksa.ConnectFailure("secret-in-a-client-libraries-text")
         answer = mock.Mock(status_code=given.get("status", 200))
         answer.json.side_effect = lambda: json.loads(given.get("body", "{}"))
@@ -82,7 +97,6 @@ def client(given: dict[str, Any], calls: list[Any]) -> Any:
         calls.append(["ports", query]) or [mock.Mock(id=port) for port in given.get("ports", [])]
     )
     made.delete_port.side_effect = lambda port, **options: calls.append(["delete", port])
-    made.get_port.side_effect = lambda port: mock.MagicMock(status=given.get("port_status", "ACTIVE"))
     return made
 
 
@@ -92,8 +106,12 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
     def told_bmc(self: Any, task: Any, state: str = "reboot", timeout: int | None = None) -> None:
         calls.append(["bmc", state])
 
-    def rolled_back(*given: Any) -> None:
-        calls.append(["rollback"])
+    def added(self: Any, task: Any, network: str, groups: Any, net_type: Any) -> dict[str, str]:
+        calls.append(["stock", "add"])
+        made = [port for port in task.ports if port.address not in given.get("not_made", [])]
+        for port in made:
+            port.internal_info[net_type.vif_key] = f"vif of {port.address}"
+        return {port.uuid: f"vif of {port.address}" for port in made}
 
     def forgotten(node: Any, save: bool) -> None:
         calls.append(["forget"])
@@ -101,23 +119,27 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
     def cleaned_up(self: Any, task: Any) -> None:
         calls.append(["stock", "clean up"])
 
+    def removed(self: Any, task: Any, network: str, net_type: Any) -> None:
+        calls.append(["stock", "remove"])
+        for port in task.ports:
+            port.internal_info.pop(net_type.vif_key, None)
+
+    CONF.set_override("flip_gate_patience", given.get("patience", 0), group="steelyard")
+    gates._adapter.cache_clear()
     with (
         mock.patch.multiple(redfish_power.RedfishPower, set_power_state=told_bmc, reboot=told_bmc),
         mock.patch.object(keystone, "get_session"),
         mock.patch.object(keystone, "get_auth"),
         mock.patch.object(keystone, "get_adapter", return_value=asking(given, calls)),
         mock.patch.object(neutron, "get_client", return_value=client(given, calls)),
-        mock.patch.object(neutron, "_get_port_by_uuid", lambda client, port: client.get_port(port)),
         mock.patch.multiple(
             neutron_network.NeutronNetwork,
-            _add_network=lambda self, *given: calls.append(["stock", "add"]) or {"nic": "vif"},
-            _remove_network=lambda self, *given: calls.append(["stock", "remove"]),
+            _add_network=added,
+            _remove_network=removed,
             configure_tenant_networks=lambda self, task: calls.append(["stock", "configure"]),
             unconfigure_tenant_networks=lambda self, task: calls.append(["stock", "unconfigure"]),
             remove_rescuing_network=lambda self, task: calls.append(["stock", "remove rescuing"]),
-            vif_list=lambda self, task: [{"id": "vif"}],
         ),
-        mock.patch.object(neutron, "rollback_ports", rolled_back),
         mock.patch.object(manager_utils, "remove_node_rescue_password", forgotten),
         mock.patch.object(agent.AgentRescue, "clean_up", cleaned_up),
     ):
@@ -141,7 +163,9 @@ def act(given: dict[str, Any], task: Task) -> None:
     elif given["do"] == "end rescue":
         rescue.SteelyardRescue().clean_up(task)
     elif given["do"] == "add":
-        networking._add_network(task, "net", None, None)
+        networking._add_network(task, "net", None, NetType.CLEANING)
+    elif given["do"] == "remove":
+        networking._remove_network(task, "net", NetType.CLEANING)
     else:
         getattr(networking, given["do"])(task)
 

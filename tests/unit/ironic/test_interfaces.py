@@ -154,15 +154,15 @@ class TestRecord:
         assert "steelyard" not in done["internal"]
 
 
-class TestNetwork:
+class TestQuarantinePorts:
     @pytest.mark.parametrize(
         ("do", "stock"),
         [("add", "add"), ("configure_tenant_networks", "configure"), ("unconfigure_tenant_networks", "unconfigure")],
     )
-    def test_the_quarantine_ports_go_first(self, play: Scene, do: str, stock: str) -> None:
+    def test_they_go_first(self, play: Scene, do: str, stock: str) -> None:
         done = play(do, extra=PARKED, ports=["q1", "q2"])
         assert done["error"] is None
-        assert done["calls"] == [
+        assert done["calls"][:5] == [
             ["asked", f"http://steelyard.test:8990/v1/nodes/{NODE}/network-gate"],
             ["ports", {"device_id": NODE, "name": "steelyard-quarantine"}],
             ["delete", "q1"],
@@ -177,12 +177,105 @@ class TestNetwork:
     def test_nobody_is_asked_where_nothing_is_parked(self, play: Scene) -> None:
         assert play("unconfigure_tenant_networks")["calls"] == [["stock", "unconfigure"]]
 
-    @pytest.mark.parametrize("do", ["add", "configure_tenant_networks"])
-    def test_a_port_that_is_not_bound_fails_the_step_as_with_ironics_own_interface(self, play: Scene, do: str) -> None:
-        done = play(do, port_status="DOWN")
-        assert done["error"][0] == "NetworkError"
-        allowed = play(do, port_status="DOWN", driver_info={"fail_on_binding_failure": False})
-        assert allowed["error"] is None
+
+TENANT, CLEANING, PROVISIONING = "tenant_vif_port_id", "cleaning_vif_port_id", "provisioning_vif_port_id"
+GATE = f"http://steelyard.test:8990/v1/nodes/{NODE}/flip-gate"
+TWO = [{"address": "mac-1"}, {"address": "mac-2", "pxe": False}]
+ATTACHED = [{"address": "mac-1", "info": {TENANT: "vif-1"}}, {"address": "mac-2"}]
+
+
+def asked(done: dict[str, Any]) -> list[Any]:
+    """What Steelyard was asked to verify, each time."""
+    return [call[2] for call in done["calls"] if call[:2] == ["asked", GATE]]
+
+
+class TestVerified:
+    """Every change of a node's networks is told to Steelyard after it was made, and is nothing without its yes."""
+
+    def test_a_ramdisks_network_on_all_nics(self, play: Scene) -> None:
+        done = play("add", nics=TWO)
+        assert [call[0] for call in done["calls"]] == ["stock", "asked"]
+        assert asked(done) == [{
+            "role": "cleaning", "joined": True, "nics": [
+                {"mac": "mac-1", "network_id": "net", "port_id": "vif of mac-1"},
+                {"mac": "mac-2", "network_id": "net", "port_id": "vif of mac-2"},
+            ],
+        }]  # fmt: skip
+
+    def test_by_pxe_only_the_nics_that_boot_are_put_there(self, play: Scene) -> None:
+        [body] = asked(play("add", nics=TWO, boot=["pxe_boot"]))
+        assert [nic["mac"] for nic in body["nics"]] == ["mac-1"]
+
+    def test_a_nic_that_ironic_only_warned_of_is_among_them(self, play: Scene) -> None:
+        [body] = asked(play("add", nics=TWO, not_made=["mac-2"]))
+        assert body["nics"][1] == {"mac": "mac-2", "network_id": "net"}
+
+    def test_off_it_again(self, play: Scene) -> None:
+        nics = [{"address": "mac-1", "info": {CLEANING: "c1"}}, {"address": "mac-2"}]
+        done = play("remove", nics=nics)
+        assert asked(done) == [{"role": "cleaning", "joined": False, "nics": [{"mac": "mac-1"}]}]
+        assert play("remove", nics=TWO)["calls"] == [["stock", "remove"]], "there was nothing to take off"
+
+    def test_the_tenants_networks(self, play: Scene) -> None:
+        wanted = {"mac": "mac-1", "port_id": "vif-1"}
+        assert asked(play("configure_tenant_networks", nics=ATTACHED)) == [
+            {"role": "tenant", "joined": True, "nics": [wanted]}
+        ]
+        assert asked(play("unconfigure_tenant_networks", nics=ATTACHED)) == [
+            {"role": "tenant", "joined": False, "nics": [{"mac": "mac-1"}]}
+        ]
+
+    def test_what_a_failed_deployment_left_behind_may_still_be_there(self, play: Scene) -> None:
+        nics = [{"address": "mac-1", "info": {TENANT: "vif-1", PROVISIONING: "p1"}}]
+        [body] = asked(play("unconfigure_tenant_networks", nics=nics))
+        assert body["nics"] == [{"mac": "mac-1", "port_id": "p1"}]
+
+    def test_the_nics_of_a_bond_share_its_port(self, play: Scene) -> None:
+        nics = [{"address": "mac-1", "bond": 7}, {"address": "mac-2", "bond": 7, "info": {TENANT: "stale"}}]
+        bonds = [{"id": 7, "address": "mac-b", "info": {TENANT: "vif-b"}}]
+        [body] = asked(play("configure_tenant_networks", nics=nics, bonds=bonds))
+        assert body["nics"] == [{"mac": "mac-1", "port_id": "vif-b"}, {"mac": "mac-2", "port_id": "vif-b"}]
+
+    @pytest.mark.parametrize(
+        ("do", "after"), [("add", [["stock", "remove"]]), ("configure_tenant_networks", [["stock", "unconfigure"]])]
+    )
+    @pytest.mark.parametrize(
+        ("scene", "said"),
+        [
+            (
+                {"status": 409, "body": json.dumps({"detail": "The switch carries VLAN 9."})},
+                "The switch carries VLAN 9.",
+            ),
+            ({"steelyard": "away"}, "cannot be reached (ConnectFailure)"),
+            ({"status": 500, "body": "<html>"}, "HTTP 500"),
+            ({"status": 404, "body": "{}"}, "HTTP 404"),
+            ({"endpoint": ""}, "no address of Steelyard"),
+        ],
+    )
+    def test_without_a_yes_the_step_fails_and_the_nics_are_taken_off(
+        self, play: Scene, do: str, after: list[Any], scene: dict[str, Any], said: str
+    ) -> None:
+        done = play(do, nics=ATTACHED, **scene)
+        kind, text = done["error"]
+        assert kind == "SteelyardRefused"
+        assert said in text
+        assert "secret" not in text
+        assert done["calls"][-1:] == after
+
+    @pytest.mark.parametrize("do", ["remove", "unconfigure_tenant_networks"])
+    def test_without_a_yes_leaving_fails_too(self, play: Scene, do: str) -> None:
+        nics = [{"address": "mac-1", "info": {TENANT: "vif-1", CLEANING: "c1"}}]
+        done = play(do, nics=nics, status=409, body=json.dumps({"detail": "The switch carries VLAN 9."}))
+        assert done["error"][0] == "SteelyardRefused"
+
+    def test_a_steelyard_that_is_being_restarted_is_waited_for(self, play: Scene) -> None:
+        done = play("add", away_for=3, patience=5)
+        assert done["error"] is None
+        assert len(asked(done)) == 3
+
+    def test_but_not_one_that_has_said_no(self, play: Scene) -> None:
+        done = play("remove", nics=[{"address": "mac-1", "info": {CLEANING: "c1"}}], status=409, patience=5)
+        assert len(asked(done)) == 1
 
 
 class TestRescue:

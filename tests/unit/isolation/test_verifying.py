@@ -1,4 +1,4 @@
-"""Verified flips: what the conductor changed is looked at in the controller and on the switch, and every doubt is a no."""
+"""Verified flips: what the conductor changed is looked at in controller and switch, and every doubt is a no."""
 
 from __future__ import annotations
 
@@ -221,9 +221,10 @@ class TestRefused:
         conductor.joins("cleaning")
         lost(bench, conductor)
         vlan = bench.segment("cleaning")
-        assert f"carries VLAN {vlan} on leaf1 {conductor.link.port_id}, wanted nothing" in refusal(
-            bench, conductor.leaves("cleaning")
-        ).detail
+        assert (
+            f"carries VLAN {vlan} on leaf1 {conductor.link.port_id}, wanted nothing"
+            in refusal(bench, conductor.leaves("cleaning")).detail
+        )
 
     def test_what_the_controller_keeps(self, bench: Bench, conductor: Conductor) -> None:
         conductor.joins("cleaning")
@@ -353,7 +354,9 @@ class TestQuarantine:
         reconciler.run()
         refused.service.refusals._quarantine.lift(refused.node, by="admin")
         # Refused once more before the reconciler has seen that it was released.
-        refusal(refused, Flip("provisioning", True, (NicWanted(conductor.nic.mac, conductor.ports("provisioning")[0].id),)))
+        refusal(
+            refused, Flip("provisioning", True, (NicWanted(conductor.nic.mac, conductor.ports("provisioning")[0].id),))
+        )
         reconciler.run()
         assert quarantine(refused.node) is not None
         refused.service.refusals._quarantine.lift(refused.node, by="admin")

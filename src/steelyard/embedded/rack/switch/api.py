@@ -32,7 +32,7 @@ LOG = logging.getLogger("steelyard.rack.switch")
 OPERATIONS = frozenset({"read", "plug", "unplug", "vlan"})
 _CHANGE_FIELDS = frozenset({"untagged_vlan", "add_tagged", "remove_tagged", "enabled", "only_if_untagged"})
 _LIES_BY = 1
-"""How far a `wrong_answer` is from the VLAN that is really there, and a `wrong_vlan` from the one that was asked for."""
+"""How far a `wrong_answer` is from the VLAN that is really there, and a `wrong_vlan` from the one asked for."""
 
 
 class SwitchApi:
