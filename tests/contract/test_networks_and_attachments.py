@@ -156,6 +156,16 @@ def test_a_port_of_our_own_is_made_bound_and_once(stage: Stage) -> None:
     assert [seen.id for seen in stage.own.attachments.all(network_ids=[network.id])] == [port.id]
 
 
+def test_what_is_bound_to_a_node_whoever_owns_it(stage: Stage) -> None:
+    network = add(stage)
+    port = attach(stage, network)
+    there = {seen.id: seen for seen in stage.own.attachments.bound(NODE)}
+    assert there[port.id].link == NOWHERE
+    assert stage.own.attachments.bound("99999999-2222-4333-8444-555555555555") == []
+    stage.own.attachments.unbind(port.id)
+    assert port.id not in {seen.id for seen in stage.own.attachments.bound(NODE)}
+
+
 def test_a_mac_is_on_a_network_once(stage: Stage) -> None:
     network = add(stage)
     attach(stage, network)

@@ -236,7 +236,8 @@ class Attachments(Protocol):
     def get(self, port_id: str) -> NetworkPort: ...
 
     def bound(self, node_id: str) -> list[NetworkPort]:
-        """Whatever is bound to the node (binding:host_id), whoever owns it; administrators only, others see nothing."""
+        """Whatever is bound to the node (binding:host_id), whoever owns it. For administrators: nobody else is told
+        where a port is bound."""
 
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         """A port of Steelyard's own on a NIC, bound at once. The same again returns the one that is there."""

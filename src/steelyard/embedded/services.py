@@ -216,6 +216,7 @@ def server_environment(home: Home) -> dict[str, str]:
         "STEELYARD_DEPLOY_ISO": f"{home.url('http')}/ipa.iso",
         "STEELYARD_IMAGE_SOURCES": '["127.0.0.0/8"]',
         "STEELYARD_POWER_SECONDS": "5",
+        "STEELYARD_UNVERIFIED": "refuse",  # every switch of the rack has a reader
     }
     if _own_database_on_postgresql(home):
         environment["STEELYARD_DATABASE_FILE"] = str(home.credentials.path("steelyard_database_url"))

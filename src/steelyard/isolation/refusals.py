@@ -1,10 +1,10 @@
 """The reconciler `isolation.refused`: nodes whose networks could not be verified go into quarantine, and stay found.
 
 Runbook: `steelyard attention` names the node and who disagreed; `steelyard isolation show NODE` says what is so now.
-The finding is there from the moment of the refusal. As soon as Ironic lets go of the node it gets Steelyard's mark, and
-its maintenance; a clean that Ironic began meanwhile, whose agent it does not listen to in maintenance, is aborted, so
-that the server does not wait on the cleaning network. When the cause is mended: `steelyard node release NODE`, which
-cleans it first; that closes the finding.
+The finding is there from the moment of the refusal, and while it waits for the mark the node gets on no network: what
+Ironic does with it as Nova gives it back ends in `clean failed`. As soon as Ironic lets go of the node it gets
+Steelyard's mark, and its maintenance. When the cause is mended: `steelyard node release NODE`, which cleans it first;
+that closes the finding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -21,7 +20,7 @@ from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.isolation.verifying import REFUSED
-from steelyard.lifecycle.model import quarantine, releasing
+from steelyard.lifecycle.model import quarantine
 from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.nouns import Node
 from steelyard.operations.reconciling import Reconciler, Report
@@ -72,7 +71,6 @@ class Refusals:
         try:
             if not done:
                 self._mark(node, finding)
-            self._end_clean(node)
         except SteelyardError:
             return None
         return not done
@@ -83,13 +81,6 @@ class Refusals:
         evidence = {**finding.evidence, "quarantined": True}
         next = f"steelyard node release {shlex.quote(node.label)}"
         self._store.findings.put(REFUSED, replace(finding, evidence=evidence, next=next))
-
-    def _end_clean(self, node: Node) -> None:
-        """Ironic began to clean it, as Nova gave it back, and does not listen to its agent in maintenance."""
-        node = self._clouds.own.nodes.get(node.id)
-        if node.provision_state == "clean wait" and node.maintenance and releasing(node) is None:
-            with suppress(SteelyardError):  # a step that cannot be interrupted, or it has moved on
-                self._clouds.own.provisioning.request(node.id, "abort")
 
 
 def _words(outcomes: Sequence[bool | None]) -> str:

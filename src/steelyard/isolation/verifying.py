@@ -158,6 +158,7 @@ class Verifier:
         """
         began = self._clock()
         node = self._cloud.nodes.get(reference)
+        self._check_open(node, flip)
         nics = {nic.mac.lower(): nic for nic in self._cloud.node_ports.all(node_id=node.id)}
         wait = FIRST_LOOK_AGAIN
         swept = flip.joined
@@ -177,6 +178,13 @@ class Verifier:
             raise self._refused(node, flip, _Look(wrong=look.unread, told=look.told), took, by)
         self._tell(node, flip, look, took, by)
         return Verified(look.unread, took)
+
+    def _check_open(self, node: Node, flip: Flip) -> None:
+        """A node that was refused joins nothing until it has been in quarantine: Nova's release would have it cleaned
+        and offered again before anybody could write the mark."""
+        finding = self._refusal(node) if flip.joined else None
+        if finding is not None and finding.evidence.get("quarantined") is not True:
+            raise Refused(f"It is on its way into quarantine. {finding.reason}", code="flip_refused", next=_look(node))
 
     # Looking
 
@@ -288,13 +296,13 @@ class Verifier:
             )  # fmt: skip
         log.warning("flip refused", node=node.id, flip=flip.words, wrong=look.wrong)
         self._signal(REFUSED)
-        return Refused(reason, code="flip_refused", next=f"steelyard isolation show {shlex.quote(node.label)}")
+        return Refused(reason, code="flip_refused", next=_look(node))
 
 
 def _finding(node: Node, flip: Flip, look: _Look, reason: str) -> Finding:
     return Finding(
         kind=FINDING, subject=f"node:{node.id}", name=node.label, severity=Severity.CRITICAL, reason=reason,
-        next=f"steelyard isolation show {shlex.quote(node.label)}",
+        next=_look(node),
         evidence={"from": flip.leaving, "to": flip.entering, "wrong": list(look.wrong), "quarantined": False},
     )  # fmt: skip
 
@@ -345,6 +353,10 @@ def _told(wanted: NicWanted, link: SwitchLink, network: Network | None) -> Mappi
         "mac": wanted.mac, "switch": link.switch_name or link.switch_id, "port": link.port_id,
         "network": network.name if network else None, "vlan": network.segmentation_id if network else None,
     }  # fmt: skip
+
+
+def _look(node: Node) -> str:
+    return f"steelyard isolation show {shlex.quote(node.label)}"
 
 
 def _name(network_id: str, networks: Mapping[str, Network]) -> str:

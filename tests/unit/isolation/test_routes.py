@@ -111,3 +111,48 @@ class TestGates:
 
     def test_no_such_node(self, site: Site, gate: str) -> None:
         assert site.client.post(f"/v1/nodes/nope/{gate}", json={}, headers=site.admin).status_code == 404
+
+
+class TestFlipGate:
+    NIC = "52:54:00:00:01:01"
+    BODY = {"role": "cleaning", "joined": False, "nics": [{"mac": NIC}]}  # noqa: RUF012
+
+    def test_services_and_administrators_may_ask(self, site: Site) -> None:
+        node = site.world.add_node("bm-1")
+        for headers in (site.headers("service", project="service"), site.admin):
+            answer = site.client.post(f"/v1/nodes/{node.id}/flip-gate", json=self.BODY, headers=headers)
+            assert answer.status_code == 200, answer.text
+            said = answer.json()
+            assert said["verified"] is False, "no switch has a reader here"
+            assert "No way to read switch" in said["unread"][0]
+
+    def test_a_refusal_says_who_disagrees_and_what_to_do(self, site: Site) -> None:
+        node = site.world.add_node("bm-1")
+        nic = {"mac": self.NIC.upper(), "network_id": site.world.role_networks["cleaning"]}
+        body = {"role": "cleaning", "joined": True, "nics": [nic]}
+        answer = site.client.post(f"/v1/nodes/{node.id}/flip-gate", json=body, headers=site.admin)
+        assert (answer.status_code, answer.json()["code"]) == (409, "flip_refused")
+        assert answer.json()["detail"].endswith(f"the controller has no port for NIC {self.NIC}")
+        assert answer.json()["next"] == "steelyard isolation show bm-1"
+
+    def test_nobody_else_may(self, site: Site) -> None:
+        site.world.add_node("bm-1")
+        for roles in (("member",), ("reader",)):
+            answer = site.client.post("/v1/nodes/bm-1/flip-gate", json=self.BODY, headers=site.headers(*roles))
+            assert answer.status_code == 403
+        assert site.client.post("/v1/nodes/bm-1/flip-gate", json=self.BODY).status_code == 401
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"role": "idle"}, {"joined": None}, {"nics": []}, {"nics": [{"mac": "nonsense"}]}, {"force": True},
+            {"nics": [{"mac": NIC, "port_id": "../x"}]}, {"nics": [{"mac": NIC}] * 65},
+        ],
+    )  # fmt: skip
+    def test_anything_else_is_refused_before_anybody_is_asked(self, site: Site, change: dict[str, object]) -> None:
+        site.world.add_node("bm-1")
+        site.world.calls.clear()
+        answer = site.client.post("/v1/nodes/bm-1/flip-gate", json={**self.BODY, **change}, headers=site.admin)
+        assert answer.status_code == 422
+        assert site.world.calls["nodes.get"] == 0
+        assert site.client.post("/v1/nodes/nope/flip-gate", json=self.BODY, headers=site.admin).status_code == 404

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from steelyard.clouds.fake.machines import NETWORK_ROLE
 from steelyard.errors import Conflict, NotFound, Refused, Unavailable
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
@@ -237,13 +236,18 @@ class TestRefused:
         flip = conductor.joins("provisioning")
         assert "the controller has a port of network cleaning on leaf1" in refusal(bench, flip).detail
 
-    def test_a_port_that_is_not_bound(self, bench: Bench, conductor: Conductor) -> None:
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [({"status": "DOWN"}, "status DOWN"), ({"host_id": None}, "it is not bound to the node")],
+        ids=["down", "unbound"],
+    )
+    def test_a_port_that_is_not_bound(
+        self, bench: Bench, conductor: Conductor, change: dict[str, Any], why: str
+    ) -> None:
         flip = conductor.joins("provisioning")
         [port] = conductor.ports("provisioning")
-        bench.world.fabric.ports[port.id] = replace(port, status="DOWN")
-        assert f"the controller has not bound port {port.id}" in refusal(bench, flip).detail
-        bench.world.fabric.ports[port.id] = replace(port, host_id=None)
-        assert "it is not bound to the node" in refusal(bench, flip).detail
+        bench.world.fabric.ports[port.id] = replace(port, **change)
+        assert f"the controller has not bound port {port.id} of NIC {port.mac}: {why}" in refusal(bench, flip).detail
 
     def test_bound_to_anothers_cable(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
@@ -364,14 +368,18 @@ class TestQuarantine:
         assert refused.store.findings.all() == []
         assert quarantine(refused.node) is None
 
-    def test_a_clean_that_began_meanwhile_is_ended(self, refused: Bench) -> None:
-        refused.world.nodes[refused.node_id] = replace(refused.node, provision_state="clean wait")
-        assert "clean wait" in NETWORK_ROLE
-        reconciler = refused_reconciler(refused)
-        reconciler.run()
-        assert refused.node.provision_state == "clean failed"
-        assert quarantine(refused.node) is not None
-        assert [port for port in refused.world.fabric.ports.values() if port.host_id == refused.node_id] == []
+    def test_until_it_is_in_quarantine_it_joins_nothing_and_then_only_what_is_verified(
+        self, refused: Bench, conductor: Conductor
+    ) -> None:
+        refused.world.free_switch_port(conductor.link)
+        conductor.leaves("provisioning")
+        flip = conductor.joins("cleaning")
+        before = refused.seconds
+        said = refusal(refused, flip).detail
+        assert said.startswith("It is on its way into quarantine. Node bm-1 could not be moved from no network")
+        assert refused.seconds == before
+        refused_reconciler(refused).run()
+        assert passes(refused, flip).verified
 
     def test_what_is_left_on_its_switch_port_is_swept_once_ironic_has_taken_it_off(
         self, refused: Bench, conductor: Conductor

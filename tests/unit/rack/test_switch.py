@@ -110,6 +110,19 @@ def test_faults_in_what_a_switch_does(rack: StandaloneRack) -> None:
         time.sleep(0.02)
 
 
+def test_a_change_on_the_wrong_port_or_to_the_wrong_vlan(tmp_path: Path) -> None:
+    with StandaloneRack.make(tmp_path / "home", nodes=2, timing=QUICK).running("switch") as rack:
+        port, last = "leaf1/Ethernet1", "leaf1/Ethernet2"
+        fault = {"target": port, "match": "plug", "times": 1}
+        rack.call("switch", "POST", "/faults", {**fault, "kind": "wrong_port"})
+        before = rack.port(port)
+        assert change(rack, port, untagged_vlan=101)["untagged_vlan"] == 101, "it says so"
+        assert (rack.port(port), rack.port(last)["untagged_vlan"]) == (before, 101)
+        rack.call("switch", "POST", "/faults", {**fault, "kind": "wrong_vlan"})
+        assert change(rack, port, untagged_vlan=101)["untagged_vlan"] == 101, "it says so"
+        assert rack.port(port)["untagged_vlan"] == 102
+
+
 def test_a_vlan_that_is_in_use_is_not_removed(tmp_path: Path) -> None:
     rack = StandaloneRack.make(tmp_path / "home", nodes=1, timing=QUICK).rack
     fabric = Fabric(rack, Records(tmp_path / "switch.sqlite"))

@@ -53,6 +53,22 @@ def test_what_is_found_again_is_as_old_as_it_was_and_says_what_is_so_now(store: 
     assert len(told(store, NODE)) == 1
 
 
+def test_a_source_that_finds_one_at_a_time(store: Store) -> None:
+    store.findings.replace("b", [STUCK])
+    assert store.findings.put("a", FAILED) is True
+    again = replace(FAILED, reason="leaf1 says nothing", evidence={})
+    assert store.findings.put("a", again) is False
+    assert store.findings.put("a", replace(FAILED, subject=OTHER)) is True
+    assert [each.finding for each in store.findings.by("a")] == [again, replace(FAILED, subject=OTHER, evidence={
+        "switch": {"vlan": 2001}, "macs": ["52:54:00:00:00:01"],
+    })]  # fmt: skip
+    store.findings.close("a", FAILED)
+    store.findings.close("a", FAILED)
+    assert [each.finding.subject for each in store.findings.by("a")] == [OTHER]
+    assert [each.finding for each in store.findings.by("b")] == [STUCK]
+    assert [kind for kind, _, _ in told(store, NODE)] == ["finding.opened", "finding.closed"]
+
+
 def test_what_is_found_no_longer_is_closed(store: Store) -> None:
     store.findings.replace("a", [FAILED, STUCK])
     assert store.findings.replace("a", [STUCK]) == 1
