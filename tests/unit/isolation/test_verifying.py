@@ -200,12 +200,21 @@ class TestRefused:
     def test_more_than_the_right_vlan(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
         bench.read_by(lambda: [replace(port, tagged_vlans=frozenset({300})) for port in bench.world.switch_ports()])
-        assert "300" in refusal(bench, flip).detail
+        assert "300 (tagged among them) on leaf1" in refusal(bench, flip).detail
+
+    def test_a_port_that_does_more_than_carry_its_vlan(self, bench: Bench, conductor: Conductor) -> None:
+        flip = conductor.joins("provisioning")
+        bench.read_by(lambda: [replace(port, extra="mirrored") for port in bench.world.switch_ports()])
+        assert f"carries VLAN {bench.segment('provisioning')} (mirrored) on leaf1" in refusal(bench, flip).detail
+        conductor.leaves("provisioning")
+        bench.read_by(lambda: [replace(port, extra="routed") for port in bench.world.switch_ports()])
+        gone = Flip("provisioning", False, (NicWanted(conductor.nic.mac),))
+        assert "carries no VLAN (routed) on leaf1" in refusal(bench, gone).detail
 
     def test_a_port_that_is_shut_down(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
         bench.read_by(lambda: [replace(port, enabled=False) for port in bench.world.switch_ports()])
-        assert "it is shut down" in refusal(bench, flip).detail
+        assert "carries no VLAN (the port is shut down) on leaf1" in refusal(bench, flip).detail
         conductor.leaves("provisioning")
         bench.read_by(lambda: [replace(port, enabled=False) for port in bench.world.switch_ports()])
         assert passes(bench, Flip("provisioning", False, (NicWanted(conductor.nic.mac),))).verified
