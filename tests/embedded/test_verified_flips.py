@@ -92,7 +92,7 @@ def deployments(cloud: EmbeddedCloud, things: Things, after: ExitStack) -> Any:
             before = system.baremetal.get_node(node["id"]).network_interface
             if before != interface:
                 system.baremetal.update_node(node["id"], network_interface=interface)
-                after.callback(system.baremetal.update_node, node["id"], network_interface=before)
+                after.callback(_restore, system, node["id"], before)
             answer = admin.compute.post(
                 "/servers",
                 json={"server": {
@@ -110,6 +110,12 @@ def deployments(cloud: EmbeddedCloud, things: Things, after: ExitStack) -> Any:
         return found, vlan
 
     return start
+
+
+def _restore(system: Connection, node_id: str, interface: str) -> None:
+    """Ironic takes it while nothing moves the node."""
+    until("it is clean", lambda: system.baremetal.get_node(node_id).provision_state == "available", seconds=SOON)
+    system.baremetal.update_node(node_id, network_interface=interface)
 
 
 def _delete(made: Deployment) -> None:

@@ -200,7 +200,8 @@ class TestRefused:
     def test_more_than_the_right_vlan(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
         bench.read_by(lambda: [replace(port, tagged_vlans=frozenset({300})) for port in bench.world.switch_ports()])
-        assert "300 (tagged among them) on leaf1" in refusal(bench, flip).detail
+        both = f"300, {bench.segment('provisioning')} (tagged among them) on leaf1"
+        assert both in refusal(bench, flip).detail
 
     def test_a_port_that_does_more_than_carry_its_vlan(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
