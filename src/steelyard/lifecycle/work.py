@@ -28,6 +28,9 @@ ASK_AGAIN = 10
 STILL_HELD = frozenset({"deploying", "wait call-back", "deploy failed", "active", "error", "deleting"})
 """Ironic's states of a node that a tenant has not been released from."""
 DEPLOY_SECONDS = 3600.0
+SCHEDULING_LOOKS = 600
+"""After so many looks, one a second, at a server that Nova has not put anywhere, Nova has lost it: it was killed after
+it had accepted it and before it had begun. Its request stays, and no start of Nova takes it up."""
 
 
 def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
@@ -97,6 +100,12 @@ class _Following:
             return Failed(
                 f"The deployment failed: {instance.fault or 'Nova gives no reason'}",
                 code="deploy_failed",
+                next=f"steelyard server delete {instance.id} --wait",
+            )
+        if ctx.attempt > SCHEDULING_LOOKS and instance.node_id is None and instance.task_state == "scheduling":
+            return Failed(
+                "Nova accepted the server and never began to deploy it; it was probably stopped in between.",
+                code="server_lost",
                 next=f"steelyard server delete {instance.id} --wait",
             )
         return Retry(POLL, deploying(instance, self._node(instance)))

@@ -11,7 +11,7 @@ import pytest
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
 from steelyard.lifecycle.model import Phase, Power, quarantine, unoffered_note
 from steelyard.lifecycle.service import LifecycleService, Server
-from steelyard.lifecycle.work import ASK_AGAIN, ERROR_LOOKS, kinds
+from steelyard.lifecycle.work import ASK_AGAIN, ERROR_LOOKS, SCHEDULING_LOOKS, kinds
 from steelyard.operations.journal import new_operation
 from steelyard.operations.model import Done, Failed, Operation, OperationKind, Outcome, Retry, StepContext
 from steelyard.operations.model import Phase as End
@@ -55,6 +55,30 @@ class TestCreate:
         assert "disk too small" in operation.error.detail
         assert operation.error.next == f"steelyard server delete {operation.params['server_id']} --wait"
         assert len(bench.world.instances) == 1
+
+    def test_one_that_nova_has_lost_is_not_waited_for_to_the_end(self, bench: Bench) -> None:
+        """Nova was killed between its API's yes and its scheduler's work: the server stays as it is."""
+        service = bench.service()
+        create(bench, service)
+        server = service.server(bench.tenant, bench.token, "web").instance
+        lost = replace(server, status="BUILD", task_state="scheduling", node_id=None)
+        (deploy,) = (step for kind in kinds(service) if kind.name == "servers.create" for step in kind.steps)
+
+        def look(attempt: int) -> Outcome:
+            return deploy.do(
+                StepContext(
+                    operation_id="o", kind="servers.create", step=deploy.name, params={"server_id": server.id},
+                    results={}, actor=bench.tenant, reason=None, attempt=attempt,
+                )
+            )  # fmt: skip
+
+        bench.world.instances[server.id] = lost
+        assert isinstance(look(SCHEDULING_LOOKS), Retry)
+        failed = look(SCHEDULING_LOOKS + 1)
+        assert isinstance(failed, Failed)
+        assert (failed.code, failed.next) == ("server_lost", f"steelyard server delete {server.id} --wait")
+        bench.world.instances[server.id] = replace(lost, task_state="networking", node_id=server.node_id)
+        assert isinstance(look(SCHEDULING_LOOKS + 1), Retry), "a node that is slow is no server that is lost"
 
     def test_services_that_are_away_or_fail_for_a_moment_are_waited_for(self, bench: Bench) -> None:
         service = bench.service()
