@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.embedded
 Json = dict[str, Any]
 VICTIMS = ("steelyard", "ironic", "nova")
 SIDE_BY_SIDE = 2
+FORGOTTEN_AFTER = timedelta(minutes=5)
+"""A server for which no node is chosen in this time waits for nobody."""
 
 
 @contextmanager
@@ -140,13 +143,20 @@ def _created(cloud: LocalCloud, things: Things, name: str, flavor: Json, image: 
 
 
 def _rest(cloud: LocalCloud, server_id: str) -> str | None:
-    """How the deployment ended by Nova's own word: ACTIVE, ERROR or lost; None while it goes on or nobody answers."""
+    """How the deployment ended by Nova's own word: ACTIVE, ERROR or lost; None while it goes on or nobody answers.
+
+    FORGOTTEN: Nova was killed after it had accepted it and before it had begun (ARCHITECTURE.md). The tenant releases
+    it like any other, and nothing may stay behind of it either.
+    """
     try:
         server = cloud.connect("demo").compute.find_server(server_id)
     except (SDKException, ClientException):
         return None
     if server is None:
         return "lost"
+    if server.status == "BUILD" and server.task_state == "scheduling":
+        age = datetime.now(UTC) - datetime.fromisoformat(server.created_at)
+        return "FORGOTTEN" if age > FORGOTTEN_AFTER else None
     return str(server.status) if server.status in ("ACTIVE", "ERROR") and server.task_state is None else None
 
 
