@@ -156,21 +156,21 @@ class TestHistory:
 class TestAge:
     def test_a_small_fleet_is_read_again_after_two_seconds(self, bench: Bench) -> None:
         bench.names()
-        bench.change("bm-2", health="critical")
-        assert bench.names(health="critical") == []
+        bench.change("bm-2", health="warning")
+        assert bench.names(health="warning") == []
         bench.clock.pass_(2.1)
-        assert bench.names(health="critical") == ["bm-2"]
+        assert bench.names(health="warning") == ["bm-2"]
 
     @pytest.mark.usefixtures("large")
     def test_a_large_one_waits_for_the_reconciler(self, bench: Bench) -> None:
         bench.names()
-        bench.change("bm-2", health="critical")
+        bench.change("bm-2", health="warning")
         bench.clock.pass_(60)
         bench.world.calls.clear()
-        assert bench.names(health="critical") == []
+        assert bench.names(health="warning") == []
         assert not bench.world.calls
         bench.service.index.reconcile()
-        assert bench.names(health="critical") == ["bm-2"]
+        assert bench.names(health="warning") == ["bm-2"]
 
     @pytest.mark.usefixtures("large")
     def test_but_what_steelyard_did_is_there_at_once(self, bench: Bench) -> None:
