@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from steelyard.clouds.ports import Flavors, Placement
-from steelyard.errors import Duplicate, Forbidden
+from steelyard.errors import Duplicate, Forbidden, NotFound
 from steelyard.nouns import AllocationRecord, Flavor, FlavorSpec
 
 from .stages import Stage
@@ -113,6 +113,24 @@ def test_allocations_name_node_and_consumer(stage: Stage) -> None:
     assert node.id in stage.own.placement.free("contract.taken")
 
 
+def test_traits_and_classes_of_providers(stage: Stage) -> None:
+    node = stage.add_node(resource_class="contract.traits")
+    stage.own.nodes.set_traits(node.id, frozenset({"CUSTOM_CONTRACT", "HW_ARCH_X86_64"}))
+    stage.make_available(node)
+    stage.until(lambda: node.id in stage.own.placement.free("contract.traits"))
+    placement = stage.own.placement
+    stage.until(lambda: placement.traits().get(node.id) == {"CUSTOM_CONTRACT", "HW_ARCH_X86_64"})
+    assert placement.classes([node.id, NOWHERE]) == {
+        node.id: frozenset({"CUSTOM_CONTRACT_TRAITS"}), NOWHERE: frozenset(),
+    }  # fmt: skip
+    changed = frozenset({"CUSTOM_CONTRACT_NEVER_WAS_BEFORE", "HW_ARCH_X86_64"})
+    placement.set_traits(node.id, changed)
+    placement.set_traits(node.id, changed)
+    assert placement.traits()[node.id] == changed
+    with pytest.raises(NotFound):
+        placement.set_traits(NOWHERE, frozenset())
+
+
 def test_tenants_do_not_ask_placement(stage: Stage) -> None:
     node = stage.add_node()
     for act in (
@@ -120,6 +138,9 @@ def test_tenants_do_not_ask_placement(stage: Stage) -> None:
         lambda: stage.tenant.placement.hold_back(node.id),
         lambda: stage.tenant.placement.allocations([node.id]),
         lambda: stage.tenant.placement.delete_allocation(NOWHERE),
+        lambda: stage.tenant.placement.traits(),
+        lambda: stage.tenant.placement.set_traits(node.id, frozenset()),
+        lambda: stage.tenant.placement.classes([node.id]),
     ):
         with pytest.raises(Forbidden):
             act()

@@ -204,6 +204,17 @@ class Placement(Protocol):
     def delete_allocation(self, consumer_id: str) -> None:
         """Free what a consumer that no longer exists still holds."""
 
+    def traits(self) -> Mapping[str, frozenset[str]]:
+        """The traits of every provider, by its id (a node's is the node's own), but for those that Nova sets of its own
+        accord (`COMPUTE_…`, `OWNER_…`). A call for each trait that is in use, not one for each node."""
+
+    def set_traits(self, node_id: str, traits: frozenset[str]) -> None:
+        """Replace a provider's traits, but for Nova's own. Raises `NotFound` where Placement does not know the node."""
+
+    def classes(self, node_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """The resource classes that these providers have an inventory of, as Placement spells them; of one that it
+        does not know, none. A call for each: ask about few."""
+
 
 @runtime_checkable
 class Networks(Protocol):

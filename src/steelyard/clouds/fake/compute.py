@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from steelyard.clouds.fake import nova, renewal
@@ -188,3 +188,29 @@ class FakePlacement(FakePort):
     def delete_allocation(self, consumer_id: str) -> None:
         self.require_admin("deleting an allocation")
         self.world.allocations.pop(consumer_id, None)
+
+    @call
+    def traits(self) -> Mapping[str, frozenset[str]]:
+        self.require_admin("looking at providers")
+        return {node_id: self._traits_of(node_id) for node_id in self.world.nodes}
+
+    @call
+    def set_traits(self, node_id: str, traits: frozenset[str]) -> None:
+        self.require_admin("changing a provider")
+        if node_id not in self.world.nodes:
+            raise NotFound(f"no resource provider with uuid {node_id} found")
+        self.world.provider_traits[node_id] = traits
+
+    @call
+    def classes(self, node_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        self.require_admin("looking at providers")
+        return {node_id: self._classes_of(node_id) for node_id in node_ids}
+
+    def _traits_of(self, node_id: str) -> frozenset[str]:
+        return self.world.provider_traits.get(node_id, self.world.nodes[node_id].traits)
+
+    def _classes_of(self, node_id: str) -> frozenset[str]:
+        node = self.world.nodes.get(node_id)
+        if node is None or node.resource_class is None:
+            return frozenset()
+        return frozenset({self.world.provider_classes.get(node_id, placement_class(node.resource_class))})

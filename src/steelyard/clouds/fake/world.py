@@ -71,6 +71,10 @@ class FakeWorld:
         self._failures: dict[str, deque[Exception]] = {}
         self.allocations: dict[str, AllocationRecord] = {}
         """Placement's, by consumer."""
+        self.provider_traits: dict[str, frozenset[str]] = {}
+        """Placement's, of nodes where they are not the node's own: somebody changed them there."""
+        self.provider_classes: dict[str, str] = {}
+        """The same for the resource class."""
         self.held_back: set[str] = set()
         """Nodes whose inventory is reserved."""
         self.automated_clean = True

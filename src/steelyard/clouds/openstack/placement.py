@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from steelyard.clouds.names import PREFIX, placement_class
@@ -15,6 +15,9 @@ MICROVERSION = "1.28"
 """Inventories that are reserved to the last one came with 1.26 and consumers' generations with 1.28, both in Rocky."""
 DISABLED = "COMPUTE_STATUS_DISABLED"
 """Trait that Nova sets on the nodes of a compute service that is switched off."""
+NOVAS = ("COMPUTE_", "OWNER_")
+"""How the traits begin that Nova sets on every provider of its own accord (os_traits.compute, os_traits.owner)."""
+CUSTOM = "CUSTOM_"
 TRIES = 5
 """How often an inventory that somebody else changes at the same time is read and written anew."""
 AT_ONCE = 8
@@ -87,6 +90,59 @@ class OpenstackPlacement:
 
     def delete_allocation(self, consumer_id: str) -> None:
         self._rest.delete(f"allocations/{part(consumer_id)}")
+
+    def traits(self) -> Mapping[str, frozenset[str]]:
+        """GET /traits?associated=true, then GET /resource_providers?required=<trait> of each, a few at the same time:
+        Placement lists the traits of one provider at a time, or the providers of one trait."""
+        answer = self._rest.get("traits", params={"associated": "true"}, what="a list of traits")
+        names = [name for name in answer.texts("traits") if not name.startswith(NOVAS)]
+        found: dict[str, set[str]] = {node_id: set() for node_id in self._providers({})}
+        with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="traits") as pool:
+            for name, having in zip(names, pool.map(self._having, names), strict=True):
+                for node_id in having:
+                    found.setdefault(node_id, set()).add(name)
+        return {node_id: frozenset(traits) for node_id, traits in found.items()}
+
+    def set_traits(self, node_id: str, traits: frozenset[str]) -> None:
+        path = f"resource_providers/{part(node_id)}/traits"
+        for name in sorted(traits):
+            if name.startswith(CUSTOM):
+                self._rest.call("PUT", f"traits/{part(name)}")  # it may be that no provider has had it yet
+        for left in reversed(range(TRIES)):
+            there = self._rest.get(path, what="traits")
+            wanted = {name for name in there.texts("traits") if name.startswith(NOVAS)} | traits
+            if wanted == set(there.texts("traits")):
+                return
+            body = {
+                "resource_provider_generation": there.integer("resource_provider_generation"),
+                "traits": sorted(wanted),
+            }
+            try:
+                self._rest.call("PUT", path, body=body)
+                return
+            except Conflict:
+                if not left:
+                    raise
+
+    def classes(self, node_ids: Collection[str]) -> Mapping[str, frozenset[str]]:
+        asked = sorted(set(node_ids))
+        with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="inventories") as pool:
+            return dict(zip(asked, pool.map(self._classes_of, asked), strict=True))
+
+    def _classes_of(self, node_id: str) -> frozenset[str]:
+        try:
+            found = self._rest.get(f"resource_providers/{part(node_id)}/inventories", what="inventories")
+        except NotFound:
+            return frozenset()
+        return frozenset(found.mapping("inventories"))
+
+    def _having(self, trait: str) -> frozenset[str]:
+        try:
+            return self._providers({"required": trait})
+        except Invalid as error:
+            if "No such trait" in error.detail:  # it went away meanwhile
+                return frozenset()
+            raise
 
     def _taken(self) -> list[str]:
         """Providers of bare metal of which nothing is left."""
