@@ -70,6 +70,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "discover": Command("Find servers by their BMCs.", ("steelyard.discovery.commands:discover",), _OPERATOR),
     "leaks": Command("What was left behind, in all services.", ("steelyard.lifecycle.leak_commands:leaks",), _OPERATOR),
+    "drift": Command(
+        "What the systems do not agree on, and mending it by a plan.", ("steelyard.drift.commands:app",), _OPERATOR
+    ),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
         "Servers under management: list, show, onboard, release, maintenance, retire, delete.",
@@ -92,7 +95,9 @@ COMMANDS: dict[str, Command] = {
         _OPERATOR,
     ),
     "isolation": Command(
-        "What network each NIC should be on, and is on.", ("steelyard.isolation.commands:app",), _OPERATOR
+        "What network each NIC should be on, and is on.",
+        ("steelyard.isolation.commands:app", "steelyard.isolation.check_commands:app"),
+        _OPERATOR,
     ),
     "audit": Command(
         "The record of events: list, export, verify.", ("steelyard.events.commands:audit_app",), _OPERATOR
@@ -140,7 +145,8 @@ Examples:
   steelyard node list --help
 
 Exit codes: 0 done, 1 failed operation or other failure, 2 usage, 3 not authenticated or forbidden,
-4 not found, 5 refused or in conflict, 6 unavailable, 130 interrupted."""
+4 not found, 5 refused or in conflict, 6 unavailable, 7 a check found something,
+130 interrupted."""
 
 
 def root_help() -> str:

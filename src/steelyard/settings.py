@@ -88,6 +88,22 @@ class Settings(BaseSettings):
     unverified: Literal["pass", "refuse"] = "pass"
     """What becomes of a change of networks at a switch that no reader is configured for: it passes and is told of as
     not verified, or it is refused. A switch that has a reader and cannot be read is always refused."""
+    isolation_seconds: float = Field(default=60.0, ge=5.0)
+    """Seconds between two checks of the whole fleet's NICs (`isolation.compare`)."""
+    isolation_changing_seconds: float = Field(default=600.0, ge=30.0)
+    """So long may a NIC differ while its server is between two phases; then it is a finding."""
+    isolation_foreign_attachment: Literal["ignore", "report", "repair", "contain"] = "report"
+    """What is done about a NIC that carries a port which may not be there: nothing (`ignore`), a finding (`report`), it
+    is put right (`repair`), or its node goes into quarantine (`contain`). The same below."""
+    isolation_controller_differs: Literal["ignore", "report", "repair", "contain"] = "report"
+    """About one that the controller does not have where it must be."""
+    isolation_switch_differs: Literal["ignore", "report", "repair", "contain"] = "report"
+    """About one whose switch does not carry what the controller has."""
+    isolation_unverified: Literal["ignore", "report", "contain"] = "report"
+    """About one whose switch cannot be read."""
+
+    drift_seconds: float = Field(default=300.0, ge=10.0)
+    """Seconds between two comparisons of all systems (`drift.compare`)."""
 
     guard_seconds: float = Field(default=20.0, ge=1.0)
     """Seconds between two looks at all nodes and servers, by which the guard takes away what is not proven clean."""

@@ -19,6 +19,9 @@ from steelyard.discovery import bulk as discovery_bulk
 from steelyard.discovery import routes as discovery_routes
 from steelyard.discovery import work as discovery_work
 from steelyard.discovery.service import DiscoveryService
+from steelyard.drift import routes as drift_routes
+from steelyard.drift import work as drift_work
+from steelyard.drift.service import DriftService
 from steelyard.events import routes as events_routes
 from steelyard.events import webhook_routes
 from steelyard.events import work as events_work
@@ -38,8 +41,11 @@ from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
 from steelyard.ipam import routes as ipam_routes
 from steelyard.ipam.service import IpamService
+from steelyard.isolation import check_routes
+from steelyard.isolation import checking as isolation_checking
 from steelyard.isolation import routes as isolation_routes
 from steelyard.isolation import work as isolation_work
+from steelyard.isolation.checking import FleetCheck
 from steelyard.isolation.flips import Flips
 from steelyard.isolation.service import IsolationService
 from steelyard.lifecycle import bulk as lifecycle_bulk
@@ -99,6 +105,8 @@ class Steelyard:
     audit: AuditService
     webhooks: WebhookService
     leaks: LeakService
+    fleet_check: FleetCheck
+    drift: DriftService
 
 
 def assemble(
@@ -117,6 +125,8 @@ def assemble(
     observer = Observer(clouds)
     flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings)
     reconcilers = PeriodicReconcilers(store.reconcilers, lease)
+    leaks = LeakService(clouds=clouds, store=store, observer=observer)
+    fleet_check = FleetCheck(clouds=clouds, switches=switches, settings=settings, store=store, observer=observer)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -148,12 +158,18 @@ def assemble(
         streams=Streams(store.events, per_user=settings.event_streams_per_user, total=settings.event_streams),
         audit=AuditService(store=store, folder=settings.home / "steelyard"),
         webhooks=WebhookService(store=store, settings=settings),
-        leaks=LeakService(clouds=clouds, store=store),
-    )
+        leaks=leaks,
+        fleet_check=fleet_check,
+        drift=DriftService(
+            clouds=clouds, store=store, operations=operations, settings=settings, observer=observer, leaks=leaks,
+            fleet_check=fleet_check,
+        ),
+    )  # fmt: skip
     operations.register(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *drift_work.kinds(built.drift),
     )
     built.bulk.register(*lifecycle_bulk.actions(built.lifecycle), *discovery_bulk.actions(built.discovery))
     reconcilers.register(*built.bulk.reconcilers())
@@ -163,7 +179,9 @@ def assemble(
     reconcilers.register(*inventory_work.reconcilers(built.inventory))
     reconcilers.register(*guarding.reconcilers(built.lifecycle, observer, settings))
     reconcilers.register(*isolation_work.reconcilers(built.isolation))
+    reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
+    reconcilers.register(*drift_work.reconcilers(built.drift))
     return built
 
 
@@ -180,6 +198,8 @@ def create_app(built: Steelyard) -> FastAPI:
             lifecycle_routes.router(built.lifecycle),
             leak_routes.router(built.leaks),
             isolation_routes.router(built.isolation),
+            check_routes.router(built.fleet_check),
+            drift_routes.router(built.drift),
             operations_routes.router(built.operations, built.bulk),
             reconciler_routes.router(built.reconcilers),
             attention_routes.router(built.attention),

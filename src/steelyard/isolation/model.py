@@ -6,67 +6,19 @@ controller has bound, *switch* is what the switch itself reports when read back.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
+from steelyard.isolation.policy import PowerOffPolicy as PowerOffPolicy
+from steelyard.isolation.policy import Role as Role
+from steelyard.isolation.policy import Trouble, intended_role, may_attach
 from steelyard.naming import vlan_ranges
 from steelyard.nouns import Network, NetworkPort, NodePort, SwitchLink, SwitchPort
 
-
-class Role(StrEnum):
-    """What a network is for. `IDLE` is none at all."""
-
-    TENANT = "tenant"
-    PROVISIONING = "provisioning"
-    CLEANING = "cleaning"
-    INSPECTION = "inspection"
-    RESCUE = "rescue"
-    QUARANTINE = "quarantine"
-    IDLE = "idle"
-
-
-class PowerOffPolicy(StrEnum):
-    """Where the NICs of a deployed server go while it is off."""
-
-    KEEP = "keep"
-    """They stay on the tenant's networks."""
-    QUARANTINE = "quarantine"
-    """They leave for the quarantine network until it is powered on again."""
-
-
-_BY_PHASE: Final[Mapping[str, Role]] = {
-    "candidate": Role.IDLE,
-    "enrolled": Role.IDLE,
-    "manageable": Role.IDLE,
-    "inspecting": Role.INSPECTION,
-    "cleaning": Role.CLEANING,
-    "available": Role.IDLE,
-    "deploying": Role.PROVISIONING,
-    "active": Role.TENANT,
-    "servicing": Role.PROVISIONING,
-    "rescue": Role.RESCUE,  # on its way there; see `intended_role`
-    "reclaiming": Role.CLEANING,
-    "adopted": Role.TENANT,
-    "quarantined": Role.IDLE,
-    "retired": Role.IDLE,
-}
-
-
-def intended_role(phase: str, *, power_off: PowerOffPolicy = PowerOffPolicy.QUARANTINE, state: str = "") -> Role:
-    """The role that the phase (`lifecycle.model.Phase`) demands of every NIC.
-
-    `state` is Ironic's provision state: a rescue ramdisk boots on the rescue network, and once it runs (`rescue`)
-    Ironic puts the tenant's networks back under it. A quarantined server that no tenant has is idle here: on no network
-    at all, which is stricter than a quarantine network; one that a tenant has leaves the tenant's networks as soon as
-    it is off.
-    """
-    if phase == "powered-off":
-        return Role.QUARANTINE if power_off is PowerOffPolicy.QUARANTINE else Role.TENANT
-    if phase == "rescue" and state == "rescue":
-        return Role.TENANT
-    return _BY_PHASE[phase]
+Place = tuple[str, str]
+"""A switch port: the switch's chassis id in lower case, and the port's name."""
 
 
 class Verdict(StrEnum):
@@ -107,6 +59,8 @@ class NicIsolation:
     verdict: Verdict
     why: str | None
     """One sentence, unless they agree."""
+    trouble: Trouble | None = None
+    """What kind of thing is wrong; None where they agree."""
 
 
 Unread = str
@@ -122,8 +76,38 @@ class Seen:
     role_networks: Mapping[Role, str]
     """Network id of each of the operator's roles that exists."""
     attachments: Sequence[NetworkPort]
-    switch_ports: Mapping[tuple[str, str], SwitchPort | Unread]
+    switch_ports: Mapping[Place, SwitchPort | Unread]
     """By switch id and port id."""
+    _by_mac: Mapping[str, list[NetworkPort]] = field(init=False, repr=False, compare=False)
+    _by_place: Mapping[Place, list[NetworkPort]] = field(init=False, repr=False, compare=False)
+    _names: Mapping[int, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Worked out once: with a look through all attachments for each NIC, a fleet takes the square of its size.
+        by_mac: dict[str, list[NetworkPort]] = defaultdict(list)
+        by_place: dict[Place, list[NetworkPort]] = defaultdict(list)
+        for port in self.attachments:
+            by_mac[port.mac.lower()].append(port)
+            if port.link is not None:
+                by_place[place(port.link)].append(port)
+        names = {each.segmentation_id: each.name for each in self.networks.values() if each.segmentation_id}
+        for name, value in (("_by_mac", dict(by_mac)), ("_by_place", dict(by_place)), ("_names", names)):
+            object.__setattr__(self, name, value)
+
+    def with_mac(self, mac: str) -> Sequence[NetworkPort]:
+        """The attachments that carry this MAC, bound or not."""
+        return self._by_mac.get(mac.lower(), ())
+
+    def on(self, nic: NodePort) -> list[NetworkPort]:
+        """The attachments that are this NIC's: bound to its switch port, or carrying its MAC."""
+        found = {port.id: port for port in self.with_mac(nic.mac)}
+        if nic.link is not None:
+            found.update((port.id, port) for port in self._by_place.get(place(nic.link), ()))
+        return list(found.values())
+
+    def name_of(self, vlan: int | None) -> str | None:
+        """The network that has this VLAN."""
+        return None if vlan is None else self._names.get(vlan)
 
 
 def compare(
@@ -135,11 +119,23 @@ def compare(
     seen: Seen,
     power_off: PowerOffPolicy = PowerOffPolicy.QUARANTINE,
     state: str = "",
+    power: str | None = None,
 ) -> list[NicIsolation]:
-    """Each NIC of a server in its three views, in the order of their MACs."""
-    role = intended_role(phase, power_off=power_off, state=state)
+    """Each NIC of a server in its three views, in the order of their MACs.
+
+    `state` is Ironic's provision state, `power` on, off or None (not known).
+    """
+    deployed = state == "active" and instance_id is not None
     return [
-        _nic(nic, role=role, instance_id=instance_id, in_transition=in_transition, seen=seen)
+        _nic(
+            nic,
+            role=intended_role(
+                phase, power_off=power_off, state=state, pxe=nic.pxe_enabled, deployed=deployed, power=power
+            ),
+            instance_id=instance_id,
+            in_transition=in_transition,
+            seen=seen,
+        )
         for nic in sorted(nics, key=lambda nic: nic.mac)
     ]
 
@@ -149,32 +145,32 @@ def _nic(nic: NodePort, *, role: Role, instance_id: str | None, in_transition: b
     intended, nic_role = _intended(nic, role, instance_id, seen)
     controller = _controller(bound, seen)
     switch, unread = _switch(nic, seen)
-    trouble = _trouble(nic, bound, intended, controller, switch)
+    trouble: Trouble | None = None
+    if (foreign := _foreign(nic, bound, nic_role, instance_id, intended, controller)) is not None:
+        trouble, why = Trouble.FOREIGN, foreign
+    elif (wrong := _wrong(nic, bound, intended, controller)) is not None:
+        trouble, why = Trouble.CONTROLLER, wrong
+    elif switch is not None and (other := _on_switch(switch, controller)) is not None:
+        trouble, why = Trouble.SWITCH, other
     if trouble is not None:
         verdict = Verdict.CHANGING if in_transition else Verdict.DIFFER
-    elif switch is None:
-        verdict, trouble = Verdict.UNVERIFIED, unread
-    else:
-        verdict = Verdict.AGREE
-    return NicIsolation(nic.mac, nic.link, nic_role, intended, controller, switch, verdict, trouble)
+        return NicIsolation(nic.mac, nic.link, nic_role, intended, controller, switch, verdict, why, trouble)
+    if switch is None:
+        return NicIsolation(
+            nic.mac, nic.link, nic_role, intended, controller, None, Verdict.UNVERIFIED, unread, Trouble.UNVERIFIED
+        )
+    return NicIsolation(nic.mac, nic.link, nic_role, intended, controller, switch, Verdict.AGREE, None)
 
 
 def _attached(nic: NodePort, role: Role, seen: Seen) -> list[NetworkPort]:
     """The attachments of this NIC. A tenant's port that is on no NIC keeps the MAC of the one that it was on: that is
     none, but where it should be bound it is what there is to tell."""
-    here = [port for port in seen.attachments if _is_here(port, nic)]
+    here = seen.on(nic)
     bound = [port for port in here if port.link is not None]
     return bound if bound or role is not Role.TENANT else here
 
 
-def _is_here(port: NetworkPort, nic: NodePort) -> bool:
-    """Whether an attachment is this NIC's: bound to its switch port, or carrying its MAC."""
-    if port.mac.lower() == nic.mac.lower():
-        return True
-    return port.link is not None and nic.link is not None and _place(port.link) == _place(nic.link)
-
-
-def _place(link: SwitchLink) -> tuple[str, str]:
+def place(link: SwitchLink) -> Place:
     return link.switch_id.lower(), link.port_id
 
 
@@ -187,11 +183,7 @@ def _intended(nic: NodePort, role: Role, instance_id: str | None, seen: Seen) ->
     if role is Role.IDLE:
         return View(None, None), Role.IDLE
     if role in (Role.TENANT, Role.QUARANTINE):
-        mine = [
-            port
-            for port in seen.attachments
-            if instance_id is not None and port.device_id == instance_id and port.mac.lower() == nic.mac.lower()
-        ]
+        mine = [port for port in seen.with_mac(nic.mac) if instance_id is not None and port.device_id == instance_id]
         if not mine:
             return View(None, None), Role.IDLE
         if role is Role.TENANT:
@@ -217,33 +209,52 @@ def _controller(bound: Sequence[NetworkPort], seen: Seen) -> View:
 def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
     if nic.link is None:
         return None, "the NIC's switch port is not known"
-    read = seen.switch_ports.get(_place(nic.link))
+    read = seen.switch_ports.get(place(nic.link))
     if read is None:
         return None, f"no reader is configured for switch {nic.link.switch_name or nic.link.switch_id}"
     if isinstance(read, str):
         return None, read
-    names = {network.segmentation_id: network.name for network in seen.networks.values() if network.segmentation_id}
     tagged = f"also tagged {vlan_ranges(read.tagged_vlans)}" if read.tagged_vlans else None
     note = ", ".join(said for said in (tagged, read.extra) if said) or None
-    name = names.get(read.untagged_vlan) if read.untagged_vlan is not None else None
-    return View(name, read.untagged_vlan, note), None
+    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note), None
 
 
-def _trouble(
-    nic: NodePort, bound: Sequence[NetworkPort], intended: View, controller: View, switch: View | None
+def _foreign(
+    nic: NodePort, bound: Sequence[NetworkPort], role: Role, instance_id: str | None, intended: View, controller: View
 ) -> str | None:
-    """The first disagreement, as a sentence that names who is wrong."""
+    """Who is on it that may not be, as a sentence."""
+    strangers = [
+        port
+        for port in bound
+        if port.link is not None and not may_attach(port, role, node_id=nic.node_id, instance_id=instance_id)
+    ]
+    if not strangers:
+        return None
+    if (controller.network, controller.vlan) != (intended.network, intended.vlan):
+        return f"intended {_words(intended)}, the controller has {_words(controller)}"
+    port = strangers[0]
+    of = f"{port.device_owner or 'nobody'} {port.device_id or ''}".strip()
+    return f"the controller has a port of {of} on it, which may not be on this NIC"
+
+
+def _wrong(nic: NodePort, bound: Sequence[NetworkPort], intended: View, controller: View) -> str | None:
+    """What the controller has wrong, as a sentence."""
     if len(bound) > 1:
         return f"the controller has {len(bound)} ports on this NIC: {controller.network}"
     if (controller.network, controller.vlan) != (intended.network, intended.vlan):
         return f"intended {_words(intended)}, the controller has {_words(controller)}"
     if bound and (bound[0].link is None or bound[0].status != "ACTIVE"):
         return f"the controller has not bound it: status {bound[0].status or 'unknown'}"
-    if bound and nic.link is not None and bound[0].link is not None and _place(bound[0].link) != _place(nic.link):
+    if bound and nic.link is not None and bound[0].link is not None and place(bound[0].link) != place(nic.link):
         return f"the controller bound it to {_there(bound[0].link)}, its cable is in {_there(nic.link)}"
-    if switch is not None and switch.vlan != controller.vlan:
+    return None
+
+
+def _on_switch(switch: View, controller: View) -> str | None:
+    """How the switch differs from the controller, as a sentence."""
+    if switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
-    if switch is not None and switch.note:
+    if switch.note:
         return f"the switch carries more than intended: {switch.note}"
     return None
 

@@ -96,6 +96,12 @@ def ports_at(
 ) -> dict[tuple[str, str], SwitchPort | Unread]:
     """By place; a NIC's place on a switch that could not be read, or does not know the port, gets the reason."""
     places: dict[tuple[str, str], SwitchPort | Unread] = {}
+    known = {
+        (switch_id, port.port_id): port
+        for switch_id, read in switches.items()
+        if not isinstance(read, SteelyardError)
+        for port in read
+    }
     for nic in nics:
         if nic.link is None:
             continue
@@ -104,7 +110,7 @@ def ports_at(
         if isinstance(read, SteelyardError):
             places[switch_id, port_id] = read.detail
             continue
-        mine = [port for port in read if port.port_id == port_id]
         name = nic.link.switch_name or switch_id
-        places[switch_id, port_id] = mine[0] if mine else f"switch {name} reports no port {port_id}"
+        mine = known.get((switch_id, port_id))
+        places[switch_id, port_id] = mine if mine is not None else f"switch {name} reports no port {port_id}"
     return places

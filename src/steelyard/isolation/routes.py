@@ -239,11 +239,11 @@ def _view(isolation: NodeIsolation) -> IsolationView:
         node=isolation.node,
         phase=isolation.phase,
         agrees=isolation.agrees,
-        nics=[_nic_view(nic) for nic in isolation.nics],
+        nics=[nic_view(nic) for nic in isolation.nics],
     )
 
 
-def _nic_view(nic: NicIsolation) -> NicIsolationView:
+def nic_view(nic: NicIsolation) -> NicIsolationView:
     link = nic.link
     return NicIsolationView(
         mac=nic.mac,

@@ -128,6 +128,7 @@ class IsolationService:
                     seen=seen,
                     power_off=self.store.policies.power_off(on_it.project_id if on_it else None),
                     state=node.provision_state,
+                    power=node.power_state,
                 )
             ),
         )

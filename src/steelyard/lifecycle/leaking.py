@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.lifecycle.leaks import Leak, Seen, leaks, unexplained
 from steelyard.nouns import Actor, Node
@@ -33,9 +34,13 @@ class LeakReport:
 class LeakService:
     """The leak check. For administrators."""
 
-    def __init__(self, *, clouds: Clouds, store: Store, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, *, clouds: Clouds, store: Store, observer: Observer | None = None,
+        sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
+    ) -> None:  # fmt: skip
         self._clouds = clouds
         self._store = store
+        self._observer = observer or Observer(clouds)
         self._sleep = sleep
 
     def check(self, *, thorough: bool = False) -> LeakReport:
@@ -45,10 +50,10 @@ class LeakService:
         does not offer: a call each. Changes nothing. Raises what the services raise: without all of them there is no
         comparison.
         """
-        first, _ = self._look(thorough=thorough)
+        first, _ = self.look(thorough=thorough)
         if first:
             self._sleep(AGAIN)
-        second, compared = self._look(thorough=thorough)
+        second, compared = self.look(thorough=thorough)
         known = {leak.key for leak in first}
         return LeakReport([leak for leak in second if leak.key in known], compared, datetime.now(UTC))
 
@@ -74,13 +79,18 @@ class LeakService:
                 )  # fmt: skip
         return len(unnamed)
 
-    def _look(self, *, thorough: bool) -> tuple[list[Leak], dict[str, int]]:
-        """One look. The order matters: what is made last is looked at last, so that its owner is known already."""
+    def look(self, *, thorough: bool = False) -> tuple[list[Leak], dict[str, int]]:
+        """One look, by lists that are asked for now; drift uses the same ones (`Observer`) a moment later.
+
+        The order matters: what is made last is looked at last, so that its owner is known already. What is going away
+        at this moment is in it: see `check`.
+        """
         own = self._clouds.own
-        ports = own.attachments.all()
-        nodes = own.nodes.all()
-        nics = own.node_ports.all()
-        instances = own.compute.all(all_projects=True)
+        self._observer.forget()
+        ports = self._observer.attachments()
+        nodes = self._observer.nodes()
+        nics = self._observer.node_ports()
+        instances = self._observer.instances()
         asked = None if thorough else unexplained(nodes, instances, self._free(nodes))
         seen = Seen(
             nodes=nodes, nics=nics, instances=instances, ports=ports, allocations=own.placement.allocations(asked),
@@ -92,7 +102,7 @@ class LeakService:
         }  # fmt: skip
         return leaks(seen), compared
 
-    def _free(self, nodes: list[Node]) -> set[str]:
+    def _free(self, nodes: Sequence[Node]) -> set[str]:
         classes = sorted({node.resource_class for node in nodes if node.resource_class})
         return {node_id for name in classes for node_id in self._clouds.own.placement.free(name)}
 

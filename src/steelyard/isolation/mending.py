@@ -1,0 +1,155 @@
+"""Putting one NIC right, by way of the controller, and proving it. For the check of the fleet and for drift.
+
+Nothing is written to a switch here: the controller is made to write, so that it knows what is on its switches. Every
+method may be repeated, and raises what the ports raise; `Refused` (`flip_failed`) for what cannot be proven, `Conflict`
+(`flip_running`) while somebody else has the node's NICs in hand.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from steelyard.clouds.ports import Cloud, Clouds
+from steelyard.errors import Conflict, NotFound, Refused
+from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.model import Role, place
+from steelyard.isolation.parking import PORT_OWNER, tenant_ports
+from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
+from steelyard.isolation.reading import named_roles, role_networks
+from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
+from steelyard.settings import Settings
+from steelyard.store import Store
+
+LEASE: Final = 60.0
+"""Seconds after which the NICs of a node are anybody's again, should this server die."""
+PORT_NAME: Final = "steelyard-mending"
+"""Name of the port that exists for the moments in which a switch port is emptied."""
+
+
+class Mending:
+    """Puts NICs right."""
+
+    def __init__(
+        self,
+        *,
+        clouds: Clouds,
+        store: Store,
+        switches: SwitchReaders,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
+    ) -> None:
+        self._clouds = clouds
+        self._store = store
+        self._switches = switches
+        self._roles = named_roles(settings)
+        self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
+        self._clock = clock
+        self._sleep = sleep
+
+    @property
+    def _cloud(self) -> Cloud:
+        return self._clouds.own
+
+    def detach(self, node_id: str, port_id: str) -> None:
+        """Take a port that may not be there off the node's NIC. The port itself stays, with its addresses."""
+        with self._lease(node_id):
+            self._proof.unbind(port_id)
+
+    def bind(self, node: Node, port: NetworkPort, nic: NodePort) -> None:
+        """Put a port where it belongs, or have the controller write again what is there, and prove it."""
+        wanted = self._wanted(port, nic)
+        with self._lease(node.id, node.label):
+            self._proof.unbind(port.id)
+            self._proof.bind(node, wanted)
+            unread = self._proof.prove(node, [wanted])
+            if unread:
+                raise Refused(
+                    f"It was written, and nothing proves it: {unread[0]}", code="flip_failed",
+                    next=f"steelyard isolation show {node.label}",
+                )  # fmt: skip
+
+    def empty(self, node: Node, nic: NodePort) -> None:
+        """Have the controller take everything off the switch port of a NIC that is on no network, and prove it.
+
+        A controller that has nothing on a switch port writes nothing to it. So a port of ours is bound there, on the
+        quarantine network, and deleted: what the controller then writes is what is wanted.
+        """
+        if nic.link is None:
+            raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
+        network = self._quarantine()
+        with self._lease(node.id, node.label):
+            spec = AttachmentSpec(
+                name=PORT_NAME, network_id=network.id, node_id=node.id, mac=nic.mac, link=nic.link,
+                device_owner=PORT_OWNER,
+            )  # fmt: skip
+            port = self._cloud.attachments.create(spec)
+            self._cloud.attachments.delete(port.id)
+            self._prove_empty(node, nic.link)
+
+    def on_nic(self, nic: NodePort) -> list[NetworkPort]:
+        """The ports that the controller has on the NIC, by its switch port or by its MAC."""
+        there = place(nic.link) if nic.link is not None else None
+        return [
+            port
+            for port in self._cloud.attachments.all()
+            if port.link is not None and (port.mac.lower() == nic.mac.lower() or place(port.link) == there)
+        ]
+
+    def belonging(self, node: Node, nic: NodePort) -> NetworkPort | None:
+        """The port of the node's instance that belongs on this NIC, by its MAC; None where there is none."""
+        if node.instance_id is None:
+            return None
+        ports = tenant_ports(node, self._cloud.attachments.all(device_ids=[node.instance_id]))
+        return next((port for port in ports if port.mac.lower() == nic.mac.lower()), None)
+
+    def _prove_empty(self, node: Node, link: SwitchLink) -> None:
+        began = self._clock()
+        while (wrong := at_switch(self._switches.ports(link.switch_id), link, None)) is not None:
+            if self._clock() - began >= PROVEN_WITHIN:
+                raise Refused(wrong, code="flip_failed", next=f"steelyard isolation show {node.label}")
+            self._sleep(LOOK_EVERY)
+
+    def carried(self, nic: NodePort) -> SwitchPort | None:
+        """What the switch carries on the NIC's port; None where it reports no such port. Raises what readers raise."""
+        assert nic.link is not None
+        ports = self._switches.ports(nic.link.switch_id)
+        return next((port for port in ports if port.port_id == nic.link.port_id), None)
+
+    def _wanted(self, port: NetworkPort, nic: NodePort) -> Wanted:
+        if nic.link is None:
+            raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
+        network = next((each for each in self._cloud.networks.all() if each.id == port.network_id), None)
+        if network is None:
+            raise NotFound(f"Network {port.network_id} is gone.", code="network_not_found")
+        return Wanted(nic.link, port.id, nic.mac, network)
+
+    def _quarantine(self) -> Network:
+        networks = self._cloud.networks.all()
+        found = role_networks(networks, self._roles).get(Role.QUARANTINE)
+        network = next((each for each in networks if each.id == found), None)
+        if network is None:
+            raise Refused(
+                f"There is not exactly one network {self._roles[Role.QUARANTINE]!r}.", code="flip_failed",
+                next="set STEELYARD_QUARANTINE_NETWORK to the network's id",
+            )  # fmt: skip
+        return network
+
+    @contextmanager
+    def _lease(self, node_id: str, label: str | None = None) -> Iterator[None]:
+        """The node's NICs are ours alone; who is about to give it power comes first."""
+        holder = uuid.uuid4().hex
+        generation = self._store.flips.generation(node_id)
+        if not self._store.flips.take(node_id, holder, seconds=LEASE, generation=generation):
+            raise Conflict(
+                f"The NICs of node {label or node_id} are being moved at this moment.", code="flip_running",
+                next=f"steelyard isolation show {label or node_id}",
+            )  # fmt: skip
+        try:
+            yield
+        finally:
+            self._store.flips.give_back(node_id, holder)

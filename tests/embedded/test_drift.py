@@ -1,0 +1,179 @@
+"""Drift that is made by hand in each system is found, planned and mended; a plan whose world has changed is refused."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .cloud_at_hand import EmbeddedCloud, Ran, until
+from .things import Things, unique
+
+pytestmark = pytest.mark.embedded
+
+Json = dict[str, Any]
+PERIOD = 15.0
+"""Seconds, more than Nova takes to tell Placement of a changed trait."""
+
+
+class ByHand:
+    """The drifts, as somebody makes them with the stock clients and at the switch."""
+
+    def __init__(self, cloud: EmbeddedCloud, after: ExitStack, node: str, free: Json) -> None:
+        self.cloud = cloud
+        self.after = after
+        self.node = node
+        self.free = free
+        self.admin = cloud.connect("admin")
+        self.system = cloud.connect("system")
+
+    def put_vlan(self, vlan: int | None) -> None:
+        """Write to the switch port of the server's first NIC, past the controller."""
+        cable = self.cloud.rack.servers[self.node]["nics"][0]
+        answer = httpx.patch(
+            f"http://127.0.0.1:{self.cloud.record['ports']['rack_switch']}"
+            f"/switches/{cable['switch']}/ports/{cable['port']}",
+            headers={"Authorization": f"Bearer {self.cloud.secret('rack_token')}"},
+            json={"untagged_vlan": vlan},
+            timeout=30.0,
+        )
+        assert answer.status_code == 200, answer.text
+
+    def stray_port(self) -> str:
+        """Reserved by an administrator, and forgotten."""
+        network = self.admin.network.find_network("cleaning")
+        made = self.admin.network.create_port(network_id=network.id, name=unique("stray"))
+        self.after.callback(self.admin.network.delete_port, made.id, ignore_missing=True)
+        return str(made.id)
+
+    def orphan_an_allocation(self) -> str:
+        """As a scheduler leaves it that died after its claim."""
+        consumer = str(uuid.uuid4())
+        placement = self.admin.placement
+        [inventory] = list(placement.resource_provider_inventories(self.free["id"]))
+        body = {
+            "allocations": {self.free["id"]: {"resources": {inventory.resource_class: 1}}},
+            "project_id": self.admin.current_project_id,
+            "user_id": self.admin.current_user_id,
+        }
+        answer = placement.put(f"/allocations/{consumer}", json=body, microversion="1.12")
+        assert answer.status_code == 204, answer.text
+        self.after.callback(placement.delete, f"/allocations/{consumer}")
+        return consumer
+
+    def held(self, consumer: str) -> Json:
+        return dict(self.admin.placement.get(f"/allocations/{consumer}").json()["allocations"])
+
+    def traits(self) -> set[str]:
+        return set(self.system.baremetal.get_node(self.free["id"]).traits)
+
+    def take_a_trait(self) -> str:
+        trait = next(name for name in sorted(self.traits()) if name.startswith("CUSTOM_VENDOR_"))
+        words = ("baremetal", "node", "remove", "trait", self.free["id"], trait)
+        self.cloud.openstack("system", *words).ok()
+        self.after.callback(self.system.baremetal.add_node_trait, self.free["id"], trait)
+        return trait
+
+    def delete_binding(self, port_id: str) -> None:
+        self.admin.network.update_port(port_id, binding_host_id="")
+
+
+def drift(cloud: EmbeddedCloud) -> dict[tuple[str, str], Json]:
+    """By kind and subject."""
+    answer = cloud.steelyard("admin", "drift", "-f", "json").json
+    return {(each["kind"], each["subject"]): each for each in answer["drift"]}
+
+
+def plan(cloud: EmbeddedCloud, file: Path, subjects: set[str]) -> Ran:
+    file.unlink(missing_ok=True)
+    words = [word for subject in sorted(subjects) for word in ("--subject", subject)]
+    return cloud.steelyard("admin", "drift", "plan", "-o", file, *words)
+
+
+def apply(cloud: EmbeddedCloud, file: Path) -> Ran:
+    return cloud.steelyard(
+        "admin", "drift", "apply", file, "--yes", "--reason", "made by hand", "--wait", within=300.0
+    )  # fmt: skip
+
+
+def check(cloud: EmbeddedCloud, node: str) -> int:
+    return cloud.steelyard("admin", "isolation", "check", "--node", node).code
+
+
+def test_drift_by_hand_is_found_planned_and_mended(
+    cloud: EmbeddedCloud, things: Things, after: ExitStack, tmp_path: Path
+) -> None:
+    server = things.server(things.flavor(free=2), things.image(), things.network("10.97.0.0/24"))
+    node = things.node_of(server)
+    free = next(each for each in cloud.nodes().values() if each["phase"] == "available" and not each["maintenance"])
+    hand = ByHand(cloud, after, node, free)
+    [port] = list(hand.admin.network.ports(device_id=server["id"]))
+    nic = f"nic:{port.mac_address}"
+    vlan = cloud.rack.vlan_of(node)
+    assert vlan is not None
+    assert check(cloud, node) == 0
+    before = set(drift(cloud))
+
+    # Four systems, each changed behind the others' backs
+    stray, consumer, trait = hand.stray_port(), hand.orphan_an_allocation(), hand.take_a_trait()
+    hand.put_vlan(vlan + 1)
+    expected = {
+        ("port_without_owner", f"port:{stray}"): "delete_port",
+        ("allocation_without_server", f"allocation:{consumer}:{free['id']}"): "delete_allocation",
+        ("trait_missing", f"node:{free['id']}"): "set_node_traits",
+        ("switch_differs", nic): "bind_port",
+    }
+    found = drift(cloud)
+    assert set(found) - before == set(expected)
+    for key, verb in expected.items():
+        assert found[key]["action"]["verb"] == verb, found[key]
+        assert found[key]["evidence"], found[key]
+    moved = found["switch_differs", nic]
+    assert (moved["severity"], str(vlan + 1) in moved["evidence"]["switch"]["carries"]) == ("critical", True)
+    assert check(cloud, node) == 7
+    assert cloud.steelyard("demo", "drift").code == 3, "for administrators"
+
+    # A plan whose world has changed is refused as a whole
+    subjects = {subject for _, subject in expected}
+    file = tmp_path / "plan.json"
+    assert len(json.loads(plan(cloud, file, subjects).ok() and file.read_text())["steps"]) == len(expected)
+    hand.put_vlan(vlan + 2)
+    refused = apply(cloud, file)
+    assert refused.code == 5, str(refused)
+    assert "nothing was done" in refused.err
+    assert cloud.rack.vlan_of(node) == vlan + 2
+    assert hand.admin.network.find_port(stray) is not None
+    assert hand.held(consumer)
+    assert trait not in hand.traits()
+
+    # A new plan is done, and each system says so itself
+    plan(cloud, file, subjects).ok()
+    apply(cloud, file).ok()
+    assert cloud.rack.vlan_of(node) == vlan
+    assert hand.admin.network.find_port(stray) is None
+    assert hand.held(consumer) == {}
+    assert trait in hand.traits()
+    assert check(cloud, node) == 0
+    assert not set(expected) & set(drift(cloud))
+    told = cloud.get("admin", "/v1/events", subject=f"node:{cloud.nodes()[node]['id']}", limit=200)["events"]
+    [mended] = [event for event in told if event["kind"] == "drift.mended"]
+    assert (mended["reason"], mended["data"]["action"]["verb"]) == ("made by hand", "bind_port")
+    again = apply(cloud, file)
+    assert again.code == 5, "what was mended is no drift any more"
+
+    # A binding of a server that runs, deleted with the stock client
+    hand.delete_binding(port.id)
+    until("the switch carries nothing", lambda: cloud.rack.vlan_of(node) is None or None, seconds=PERIOD)
+    found = drift(cloud)
+    assert found["controller_differs", nic]["action"]["verb"] == "bind_port"
+    plan(cloud, file, {nic}).ok()
+    apply(cloud, file).ok()
+    assert cloud.rack.vlan_of(node) == vlan
+    assert check(cloud, node) == 0
+    [port] = list(hand.admin.network.ports(device_id=server["id"]))
+    assert port.status == "ACTIVE"
