@@ -136,7 +136,6 @@ def test_drift_by_hand_is_found_planned_and_mended(
     moved = found["switch_differs", nic]
     assert (moved["severity"], str(vlan + 1) in moved["evidence"]["switch"]["carries"]) == ("critical", True)
     assert check(cloud, node) == 7
-    assert cloud.steelyard("demo", "drift").code == 3, "for administrators"
 
     # A plan whose world has changed is refused as a whole
     subjects = {subject for _, subject in expected}
@@ -163,8 +162,6 @@ def test_drift_by_hand_is_found_planned_and_mended(
     told = cloud.get("admin", "/v1/events", subject=f"node:{cloud.nodes()[node]['id']}", limit=200)["events"]
     [mended] = [event for event in told if event["kind"] == "drift.mended"]
     assert (mended["reason"], mended["data"]["action"]["verb"]) == ("made by hand", "bind_port")
-    again = apply(cloud, file)
-    assert again.code == 5, "what was mended is no drift any more"
 
     # A binding of a server that runs, deleted with the stock client
     hand.delete_binding(port.id)

@@ -9,7 +9,7 @@
   x WaitTimeout            it did not end in the time given
 
 Exit codes: 0 done, 1 failed operation or other failure, 2 usage, 3 not authenticated or forbidden, 4 not found,
-5 refused or in conflict, 6 unavailable, 130 interrupted.
+5 refused or in conflict, 6 unavailable, 7 a check found something, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ EXIT_FORBIDDEN = 3
 EXIT_NOT_FOUND = 4
 EXIT_REFUSED = 5
 EXIT_UNAVAILABLE = 6
+EXIT_FOUND = 7
+"""Of a check that found something, and of nothing else."""
 EXIT_INTERRUPTED = 130
 
 _BY_STATUS = {

@@ -11,15 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from steelyard.client.errors import UsageError
+from steelyard.client.errors import EXIT_FOUND, UsageError
 from steelyard.client.options import Format, Reason, Wait, WaitTimeout, command_group, examples
 from steelyard.client.output import Column, finish, hint, say, show
 from steelyard.client.rest import connect, fresh_key
 
 app = command_group("Drift: what the systems do not agree on, and mending it by a plan.")
 
-FOUND = 7
-"""Exit code of a check that found something; see README.md."""
 MOST_BYTES = 1 << 20
 """Of a plan file: what a request may hold."""
 
@@ -75,7 +73,7 @@ def drift(
         if answer["left_out"]:
             hint(f"{answer['left_out']} more are not shown.")
     if exit_code and found:
-        raise typer.Exit(FOUND)
+        raise typer.Exit(EXIT_FOUND)
 
 
 @app.command(

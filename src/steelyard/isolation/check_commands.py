@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from steelyard.client.errors import EXIT_FOUND
 from steelyard.client.options import Format, command_group, examples
 from steelyard.client.output import Column, hint, say, show
 from steelyard.client.rest import connect
 from steelyard.isolation.commands import COLUMNS
 
 app = command_group("Isolation: is every NIC on the network it must be on, and on no other?")
-
-FOUND = 7
-"""Exit code of a check that found something; see README.md."""
 
 CHECK_COLUMNS: list[Column] = [
     ("Node", "node"),
@@ -48,7 +46,7 @@ def check_isolation(
     else:
         _print(found)
     if not found["agrees"]:
-        raise typer.Exit(FOUND)
+        raise typer.Exit(EXIT_FOUND)
 
 
 def _print(found: dict[str, Any]) -> None:
