@@ -21,7 +21,7 @@ from steelyard.drift.service import DriftService
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.checking import FleetCheck
 from steelyard.lifecycle.leaking import LeakService
-from steelyard.nouns import Instance, NetworkPort, SwitchLink, SwitchPort
+from steelyard.nouns import Instance, NetworkPort, NodePort, SwitchLink, SwitchPort
 from steelyard.operations.fake import FakeOperations
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -92,9 +92,7 @@ def build(world: FakeWorld, size: int, differing: int) -> Switches:
     return switches
 
 
-def world_nic(world: FakeWorld, node_id: str, mac: str, link: SwitchLink, *, pxe: bool):  # noqa: ANN201
-    from steelyard.nouns import NodePort
-
+def world_nic(world: FakeWorld, node_id: str, mac: str, link: SwitchLink, *, pxe: bool) -> NodePort:
     nic = NodePort(f"70000000-0000-4000-8000-{mac.replace(':', '')}", node_id, mac, pxe, "physnet1", link)
     world.node_ports[nic.id] = nic
     return nic
