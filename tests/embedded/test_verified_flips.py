@@ -162,7 +162,7 @@ def test_steelyards_interface_fails_the_deployment_and_says_which_system_disagre
         assert all(event["data"]["verified"] for event in flipped)
     for each in (lost, wrong):
         _delete(each)
-        assert each.ironic().maintenance, "nobody is offered it"
+        assert each.ironic().is_maintenance, "nobody is offered it"
     cloud.rack.clear_faults("switch")
     for each in (lost, wrong):
         cloud.steelyard("admin", "node", "release", each.node, "--wait", within=SOON).ok()
