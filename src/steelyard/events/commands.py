@@ -46,12 +46,18 @@ TIMELINE: list[Column] = [
     ("Source", lambda row: "+".join(row["told_by"])),
     ("Kind", "kind"),
     ("Actor", "actor"),
-    ("Detail", "detail"),
+    ("Detail", lambda row: _cut(row["detail"])),
     ("Reason", "reason"),
     ("Operation", "operation_id"),
     ("Request id", "request_id"),
 ]
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_WIDEST = 120
+"""Characters of a detail in the table; Ironic's name every step of a deployment. JSON has them whole."""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def moment(text: str) -> str:

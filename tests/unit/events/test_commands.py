@@ -222,6 +222,13 @@ class TestTimelines:
         site.world.fail("provisioning.history", Unavailable("Ironic does not answer"))
         assert "ironic could not be asked: Ironic does not answer" in site.run("node", "timeline", "bm-001").output
 
+    def test_the_table_is_no_wider_than_people_read(self, site: Site) -> None:
+        node = site.world.add_node("bm-001", state="manageable")
+        site.happen(subject=f"node:{node.id}", detail="step " * 1000)
+        assert max(map(len, site.run("node", "timeline", "bm-001").output.splitlines())) < 300
+        (line,) = json.loads(site.run("node", "timeline", "bm-001", "-f", "json").output)["timeline"]
+        assert line["detail"] == "step " * 1000
+
     def test_of_a_server(self, site: Site) -> None:
         site.happen(subject="server:s1", project_id=site.world.project("demo"), detail="yours")
         assert "yours" in site.run("server", "timeline", "s1", roles=("member",)).output
