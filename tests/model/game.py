@@ -80,12 +80,8 @@ class Game:
         self.boot_id = ""
         self.asked: dict[int, tuple[str, Task]] = {}
         """Requests that have not been answered, by the task's number."""
-        self.broken: list[str] = []
-        """What was found wrong between two checks."""
         self.watchers: list[Callable[[str, Game], None]] = []
         """Called before and after each run of a reconciler."""
-        self.policies: dict[str, str] = {}
-        """What was asked for last, by tenant."""
         self._gate_killed = False
         self._people()
         if self.random.random() < 0.5:
@@ -194,7 +190,15 @@ class Game:
             raise Unavailable("Steelyard cannot be reached") from None
 
     def set_policy(self, isolation: Any, tenant: Tenant, policy: str) -> Any:
-        return isolation.set_policy(self.admin, tenant.name, PowerOffPolicy(policy))
+        done = isolation.set_policy(self.admin, tenant.name, PowerOffPolicy(policy))
+        if self.powered_off_keeps(done.project_id) is not (policy == "keep"):
+            self.fail(f"the policy {policy} of {tenant.name} was answered, and is not in force")
+        return done
+
+    def powered_off_keeps(self, project_id: str | None) -> bool:
+        """Whether its servers stay on their networks while they are off. Who asked for that and got no answer does
+        not know either."""
+        return self.store.policies.power_off(project_id) is PowerOffPolicy.KEEP
 
     def kill_server(self) -> None:
         """SIGKILL, and a start of the same server."""

@@ -236,7 +236,6 @@ def bulk_onboard(game: Game, random: Random) -> str | None:
 def power_policy(game: Game, random: Random) -> str:
     tenant = random.choice(game.tenants)
     policy = random.choice(("keep", "quarantine", "quarantine"))
-    game.policies[tenant.name] = policy
     isolation: Any = game.steelyard.isolation
     game.ask(f"policy {policy}", lambda: game.set_policy(isolation, tenant, policy))
     return f"powered-off servers of {tenant.name}: {policy}"

@@ -229,9 +229,7 @@ class Truths:
                 continue
             mine = [port for port in world.fabric.ports.values() if port.device_id == instance.id]
             bound = [port for port in mine if port.host_id is not None]
-            names = {known: name for name, known in world.identities.projects.items()}
-            keeps = game.policies.get(names.get(instance.project_id, ""), "quarantine") == "keep"
-            if node.power_state == "off" and bound and not keeps:
+            if node.power_state == "off" and bound and not game.powered_off_keeps(instance.project_id):
                 game.fail(f"I3: {node.name} is off and still on its tenant's network after the storm")
             if node.power_state == "on" and len(bound) < len(mine):
                 game.fail(f"I3: {node.name} is on and {len(mine) - len(bound)} of its ports are not on its NICs")
