@@ -130,16 +130,30 @@ def _is_up(cloud: LocalCloud, service: str) -> bool:
 
 
 def _created(cloud: LocalCloud, things: Things, name: str, flavor: Json, image: Json, network: Json) -> str:
-    """A server of this name has been asked for, however often it takes while services are down."""
+    """A server of this name has been asked for, however often it takes while services are down.
+
+    Ironic fails a clean in whose middle it was killed, and that node is in quarantine. Where none is left to deploy on,
+    the administrator does what Steelyard advises.
+    """
 
     def there() -> str | None:
         asked = things.start(name, flavor, image, network, wait=False)
         if asked.code == 0:
             return str(asked.json["id"])
+        if "No node is free" in asked.err:
+            _release_quarantined(cloud)
         shown = cloud.steelyard("demo", "server", "show", name, "-f", "json")  # the answer may have been lost
         return str(shown.json["id"]) if shown.code == 0 else None
 
     return until(f"{name} is accepted", there, seconds=300.0, every=2.0)
+
+
+def _release_quarantined(cloud: LocalCloud) -> None:
+    """Whatever is killed meanwhile; who comes again looks again."""
+    listed = cloud.steelyard("admin", "node", "list", "-f", "json")
+    for node in listed.json if listed.code == 0 else []:
+        if node["phase"] == "quarantined":
+            cloud.steelyard("admin", "node", "release", node["name"], "--wait", within=300.0)
 
 
 def _rest(cloud: LocalCloud, server_id: str) -> str | None:
