@@ -197,6 +197,7 @@ def serving(built: Steelyard) -> Iterator[tuple[int, psutil.Process]]:
     built.store.database.engine.dispose()  # connections do not outlive a fork
 
     def serve() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the bench's own word for it
         config = uvicorn.Config(create_app(built), log_config=None, access_log=False, lifespan="off", ws="none")
         uvicorn.Server(config).run(sockets=[listener])
 
