@@ -36,7 +36,7 @@ OWN_TOKEN = {"/metrics"}
 STREAM = "/v1/events/stream"
 QUIET = 0.5
 """Seconds after which a stream has nothing more to tell."""
-WORDS = {"/v1/isolation/policies": "quarantine"}
+WORDS = {"/v1/isolation/policies": "quarantine", "/v1/operations": "quarantine rescue"}
 """Names of the operator's networks that are a word of the answer's own, too."""
 TENANTS_MAY = {
     ("post", "/v1/images"),

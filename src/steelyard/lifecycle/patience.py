@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from steelyard.errors import Conflict, UpstreamError
+from collections.abc import Callable
+
+from steelyard.errors import Conflict, SteelyardError, UpstreamError
 from steelyard.operations.model import Outcome, Retry, Step, StepContext, StepFunction
 
 POLL = 1.0
@@ -11,7 +13,21 @@ PAUSE = 3.0
 """Seconds after a service failed within."""
 
 
-def patient(do: StepFunction) -> StepFunction:
+Tell = Callable[[str, SteelyardError], str]
+"""Makes the words that are waited with, of what is waited for and why it is not so yet."""
+
+
+def in_full(what: str, error: SteelyardError) -> str:
+    """For administrators."""
+    return f"{what}: {error.detail}"
+
+
+def for_tenants(what: str, error: SteelyardError) -> str:  # noqa: ARG001
+    """What the services say names nodes and switches, and is left out."""
+    return what
+
+
+def patient(do: StepFunction, *, tell: Tell = in_full) -> StepFunction:
     """A step that waits, up to its deadline, where another try may help.
 
     Ironic locks a node for every power sync and answers `Conflict` then; a refusal for a reason of its own (`Refused`,
@@ -25,13 +41,15 @@ def patient(do: StepFunction) -> StepFunction:
         except Conflict as error:
             if type(error) is not Conflict:
                 raise
-            return Retry(POLL, f"the change is accepted: {error.detail}")
+            return Retry(POLL, tell("the change is accepted", error))
         except UpstreamError as error:
-            return Retry(PAUSE, f"a service works again: {error.detail}")
+            return Retry(PAUSE, tell("a service works again", error))
 
     return patiently
 
 
-def patient_step(name: str, do: StepFunction, *, deadline: float = 60.0, next: str | None = None) -> Step:
+def patient_step(
+    name: str, do: StepFunction, *, deadline: float = 60.0, next: str | None = None, tell: Tell = in_full
+) -> Step:
     """A `Step` that is patient."""
-    return Step(name, patient(do), deadline=deadline, next=next)
+    return Step(name, patient(do, tell=tell), deadline=deadline, next=next)

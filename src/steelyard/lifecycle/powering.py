@@ -14,7 +14,7 @@ from steelyard.errors import Conflict, NotFound, Refused, SteelyardError
 from steelyard.isolation.flips import By, Flips
 from steelyard.isolation.model import PowerOffPolicy
 from steelyard.lifecycle.model import Power
-from steelyard.lifecycle.patience import POLL, patient_step
+from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
 from steelyard.lifecycle.progress import powering
 from steelyard.nouns import Actor, Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
@@ -102,8 +102,10 @@ class PowerSteps:
             POWER,
             exclusive=False,  # Nova decides between two requests
             steps=[
-                patient_step("wait for the power state", self.powered, deadline=600, next=next),
-                patient_step("networks follow", self._networks.after, deadline=NETWORK_SECONDS, next=next),
+                patient_step("wait for the power state", self.powered, deadline=600, next=next, tell=for_tenants),
+                patient_step(
+                    "networks follow", self._networks.after, deadline=NETWORK_SECONDS, next=next, tell=for_tenants
+                ),
             ],
         )
 

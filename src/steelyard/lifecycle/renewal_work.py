@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, SteelyardError
-from steelyard.lifecycle.patience import POLL, patient_step
+from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
 from steelyard.lifecycle.progress import deploying
 from steelyard.lifecycle.renewal import REBUILD, RESCUE, UNRESCUE
 from steelyard.nouns import Instance, Node
-from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
+from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, Step, StepContext, StepFunction
 
 REBUILD_SECONDS = 3600.0
 RESCUE_SECONDS = 1800.0
@@ -29,10 +29,14 @@ _NEXT = "steelyard server show {server_id}"
 def kinds(clouds: Clouds) -> tuple[OperationKind, ...]:
     """The kinds of operation on deployed servers."""
     follow = _Following(clouds)
+
+    def step(name: str, do: StepFunction, deadline: float) -> Step:
+        return patient_step(name, do, deadline=deadline, next=_NEXT, tell=for_tenants)
+
     return (
-        OperationKind(REBUILD, [patient_step("rebuild", follow.rebuilt, deadline=REBUILD_SECONDS, next=_NEXT)]),
-        OperationKind(RESCUE, [patient_step("rescue", follow.rescued, deadline=RESCUE_SECONDS, next=_NEXT)]),
-        OperationKind(UNRESCUE, [patient_step("unrescue", follow.unrescued, deadline=RESCUE_SECONDS, next=_NEXT)]),
+        OperationKind(REBUILD, [step("rebuild", follow.rebuilt, REBUILD_SECONDS)]),
+        OperationKind(RESCUE, [step("rescue", follow.rescued, RESCUE_SECONDS)]),
+        OperationKind(UNRESCUE, [step("unrescue", follow.unrescued, RESCUE_SECONDS)]),
     )
 
 

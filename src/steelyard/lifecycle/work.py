@@ -14,7 +14,7 @@ from __future__ import annotations
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.lifecycle import node_work, removal, renewal_work
 from steelyard.lifecycle.cleaning import CLEAN_SECONDS, Cleaning
-from steelyard.lifecycle.patience import POLL, patient_step
+from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
 from steelyard.lifecycle.powering import PowerSteps
 from steelyard.lifecycle.progress import deploying, releasing
 from steelyard.lifecycle.service import CREATE, DELETE, RECLAIM, LifecycleService
@@ -31,21 +31,20 @@ DEPLOY_SECONDS = 3600.0
 SCHEDULING_LOOKS = 600
 """After so many looks, one a second, at a server that Nova has not put anywhere, Nova has lost it: it was killed after
 it had accepted it and before it had begun. Its request stays, and no start of Nova takes it up."""
+_LOOK = "steelyard server show {server_id}"
 
 
 def kinds(service: LifecycleService) -> tuple[OperationKind, ...]:
     """The kinds of operation of this room."""
     follow = _Following(service)
     gone = patient_step(
-        "wait until Nova has let go", follow.gone, deadline=DEPLOY_SECONDS, next="steelyard server show {server_id}"
+        "wait until Nova has let go", follow.gone, deadline=DEPLOY_SECONDS, next=_LOOK, tell=for_tenants
     )
     return (
         OperationKind(
             CREATE,
             steps=[
-                patient_step(
-                    "deploy", follow.active, deadline=DEPLOY_SECONDS, next="steelyard server show {server_id}"
-                ),
+                patient_step("deploy", follow.active, deadline=DEPLOY_SECONDS, next=_LOOK, tell=for_tenants),
             ],
         ),
         PowerSteps(service.clouds, service.power_networks).kind(),

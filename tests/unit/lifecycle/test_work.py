@@ -413,3 +413,31 @@ class TestDeleteNode:
     def test_unknown(self, bench: Bench) -> None:
         with pytest.raises(NotFound):
             bench.service().delete_node(bench.admin, "bm-404")
+
+
+class TestWords:
+    @pytest.mark.parametrize("error", [Conflict("node n-1 is locked"), UpstreamError("no answer about node n-1")])
+    def test_what_the_services_say_while_a_tenant_waits_is_not_the_tenants(
+        self, bench: Bench, error: Conflict | UpstreamError
+    ) -> None:
+        """Ironic's refusals name its nodes; an administrator's operation tells them."""
+        service = bench.service()
+        create(bench, service)
+        (instance,) = bench.world.instances.values()
+        tenants = [kind for kind in kinds(service) if not kind.administrators]
+        assert {"servers.create", "servers.delete", "servers.power", "servers.rebuild"} <= {
+            kind.name for kind in tenants
+        }
+        for kind in tenants:
+            for step in kind.steps:
+                bench.world.fail("compute.get", error)
+                params = {"server_id": instance.id, "action": "off", "image_id": "i"}
+                outcome = step.do(
+                    StepContext(
+                        operation_id="o", kind=kind.name, step=step.name, params=params, results={},
+                        actor=bench.tenant, reason=None, attempt=1,
+                    )
+                )  # fmt: skip
+                assert isinstance(outcome, Retry), (kind.name, step.name, outcome)
+                assert outcome.waiting_for
+                assert "n-1" not in outcome.waiting_for, (kind.name, step.name)
