@@ -53,11 +53,14 @@ def start_services() -> None:
 
 
 def map_compute_host() -> None:
-    """Map the compute host into its cell now, instead of at the scheduler's next periodic look."""
+    """Map the compute host into its cell now, instead of at the scheduler's next periodic look.
+
+    By its service: there is no compute node yet, as a rack begins without one, and the first server would be refused.
+    """
     from nova import context
     from nova.objects import host_mapping
 
-    host_mapping.discover_hosts(context.get_admin_context())
+    host_mapping.discover_hosts(context.get_admin_context(), by_service=True)
 
 
 def main() -> None:
