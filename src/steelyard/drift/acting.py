@@ -113,10 +113,12 @@ class Acting:
                 self._mending.detach(action.node_id, action.port_id)
             case BindPort():
                 node = self._cloud.nodes.get(action.node_id)
-                self._mending.bind(node, self._cloud.attachments.get(action.port_id), self._nic(node, action.mac))
+                self._mending.bind(
+                    node, self._cloud.attachments.get(action.port_id), self._mending.nic(node, action.mac)
+                )
             case EmptySwitchPort():
                 node = self._cloud.nodes.get(action.node_id)
-                self._mending.empty(node, self._nic(node, action.mac))
+                self._mending.empty(node, self._mending.nic(node, action.mac))
             case DeleteAllocation():
                 self._cloud.placement.delete_allocation(action.consumer_id)
             case ClearInstance():
@@ -146,7 +148,7 @@ class Acting:
 
     def _of_nic(self, action: BindPort | EmptySwitchPort) -> dict[str, Any]:
         node = self._node(action.node_id)
-        nic = self._maybe_nic(node, action.mac) if node is not None else None
+        nic = self._mending.find_nic(node, action.mac) if node is not None else None
         port = self._port(action.port_id) if isinstance(action, BindPort) else None
         network_id = port.network_id if port is not None else None
         vlan = next((each.segmentation_id for each in self._cloud.networks.all() if each.id == network_id), None)
@@ -193,25 +195,15 @@ class Acting:
         except NotFound:
             return None
 
-    def _maybe_nic(self, node: Node, mac: str) -> NodePort | None:
-        return next((nic for nic in self._cloud.node_ports.all(node_id=node.id) if nic.mac == mac), None)
-
-    def _nic(self, node: Node, mac: str) -> NodePort:
-        nic = self._maybe_nic(node, mac)
-        if nic is None:
-            raise NotFound(f"Node {node.label} has no NIC {mac} any more.", code="nic_unknown")
-        return nic
-
 
 def _port_facts(port: NetworkPort | None) -> dict[str, Any] | None:
     if port is None:
         return None
-    at = f"{port.link.switch_id.lower()} {port.link.port_id}" if port.link is not None else None
     return {
         "network": port.network_id, "mac": port.mac, "owner": port.device_owner, "device": port.device_id,
-        "bound_to": port.host_id, "at": at, "status": port.status,
+        "bound_to": port.host_id, "at": _at(port), "status": port.status,
     }  # fmt: skip
 
 
-def _at(nic: NodePort) -> str | None:
-    return f"{nic.link.switch_id.lower()} {nic.link.port_id}" if nic.link is not None else None
+def _at(there: NodePort | NetworkPort) -> str | None:
+    return f"{there.link.switch_id.lower()} {there.link.port_id}" if there.link is not None else None

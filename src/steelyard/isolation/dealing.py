@@ -10,7 +10,7 @@ from typing import Final
 
 from steelyard.attention.model import Finding
 from steelyard.clouds.ports import Clouds
-from steelyard.errors import NotFound, Refused, SteelyardError
+from steelyard.errors import Refused, SteelyardError
 from steelyard.isolation.fleet import Attachment, severity, views
 from steelyard.isolation.mending import Mending
 from steelyard.isolation.policy import MOST_AT_ONCE, Dealing, Role, Trouble, may_attach
@@ -93,7 +93,7 @@ class Dealer:
         node = self._clouds.own.nodes.get(found.node.id)
         if (node.provision_state, node.instance_id) != (found.node.provision_state, found.node.instance_id):
             raise Refused("Its server has moved on since.", code="changing")
-        nic = self._nic(node, found.nic.mac)
+        nic = self._mending.nic(node, found.nic.mac)
         what = self._mend(found, node, nic)
         self._store.events.append(
             f"node:{node.id}", "isolation.repaired", actor=ACTOR, reason=found.nic.why,
@@ -120,12 +120,6 @@ class Dealer:
             return "the switch port was emptied"
         self._mending.bind(node, there[0], nic)
         return "written to the switch again"
-
-    def _nic(self, node: Node, mac: str) -> NodePort:
-        for nic in self._clouds.own.node_ports.all(node_id=node.id):
-            if nic.mac == mac:
-                return nic
-        raise NotFound(f"Node {node.label} has no NIC {mac} any more.", code="nic_unknown")
 
 
 def _finding(group: Sequence[Attachment], note: str | None) -> Finding:

@@ -91,6 +91,17 @@ class Mending:
             self._cloud.attachments.delete(port.id)
             self._prove_empty(node, nic.link)
 
+    def find_nic(self, node: Node, mac: str) -> NodePort | None:
+        """The node's NIC of that MAC; None where it has none."""
+        return next((nic for nic in self._cloud.node_ports.all(node_id=node.id) if nic.mac == mac), None)
+
+    def nic(self, node: Node, mac: str) -> NodePort:
+        """The same. Raises `NotFound` (`nic_unknown`)."""
+        found = self.find_nic(node, mac)
+        if found is None:
+            raise NotFound(f"Node {node.label} has no NIC {mac} any more.", code="nic_unknown")
+        return found
+
     def on_nic(self, nic: NodePort) -> list[NetworkPort]:
         """The ports that the controller has on the NIC, by its switch port or by its MAC."""
         there = place(nic.link) if nic.link is not None else None
