@@ -389,8 +389,7 @@ class SwitchPort:
     switch_id: str
     switch_name: str
     port_id: str
-    untagged_vlan: int | None
-    """None: the port carries no untagged VLAN (idle)."""
+    untagged_vlan: int | None  # None: idle
     tagged_vlans: frozenset[int] = frozenset()
     enabled: bool = True  # administratively
     mode: PortMode | None = None
@@ -398,3 +397,4 @@ class SwitchPort:
     """The link aggregation group that it is a member of; its VLANs are then the group's."""
     extra: str | None = None
     """What it does beyond carrying those VLANs, as a short phrase ("routed"); never set on a plain port."""
+    parked_vlan: int | None = None  # the VLAN of idle ports, where that is all that it carries
