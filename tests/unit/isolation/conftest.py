@@ -48,7 +48,7 @@ class Bench:
             observer=Observer(self.clouds, fresh=0.0),
         )  # fmt: skip
         self.world.power_gate = self.service.power_gate
-        self.reconciler, _ = reconcilers(self.service)
+        self.reconciler, _, _ = reconcilers(self.service)
 
     def new_flips(self, readers: SwitchReaders) -> Flips:
         return Flips(
