@@ -111,7 +111,7 @@ class Segments:
         self.sharing = settings.segment_sharing
         self._clock = clock
         self._networks: Mapping[str, Network] = {}
-        self._pool: Collection[str] = frozenset()
+        self._pool: tuple[str, ...] = ()
         self._networks_at = float("-inf")
 
     @property
@@ -167,7 +167,7 @@ class Segments:
     def _known(self, *, anew: bool = False) -> Mapping[str, Network]:
         if anew or self._clock() - self._networks_at > NETWORKS_FRESH:
             networks = self._cloud.networks.all()
-            self._pool = frozenset(each.id for each in self.pool(networks))
+            self._pool = tuple(each.id for each in self.pool(networks))
             self._networks = {network.id: network for network in networks}
             self._networks_at = self._clock()
         return self._networks
@@ -205,7 +205,7 @@ class Segments:
         networks, shunned = self._known(), set[str]()
         self._store.segments.know(self._pool)
         while True:
-            pool = sorted(set(self._pool) - shunned)
+            pool = [id for id in self._pool if id not in shunned]
             lease = self._store.segments.take(node.id, role.value, pool=pool, actor=actor, kept=kept, wait=wait)
             if lease is None:
                 return None

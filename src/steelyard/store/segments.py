@@ -77,7 +77,8 @@ class Segments:
     def take(
         self, node_id: str, role: str, *, pool: Sequence[str], actor: str, kept: int = 0, wait: bool = True
     ) -> SegmentLease | None:
-        """The segment of the pool that the node has now: the one that it had, else the one that is free the longest.
+        """The segment of the pool that the node has now: the one that it had, else the one that is free the longest,
+        and of those that never were leased the first.
 
         None when there is none for it: none is free, or `kept` and those who have waited longer need the rest. With
         `wait` it is written down that the node waits.
@@ -102,10 +103,10 @@ class Segments:
                 connection.execute(waits.delete().where(waits.c.node_id == node_id))
                 return SegmentLease(mine.network_id, node_id, role, mine.actor, mine.since, now)
             rows = connection.execute(sa.select(table).where(table.c.node_id.is_(None))).all()
-            inside = set(pool)
+            order = {id: number for number, id in enumerate(pool)}
             free = sorted(
-                (row for row in rows if row.network_id in inside),
-                key=lambda row: (row.freed_at or _NEVER, row.network_id),
+                (row for row in rows if row.network_id in order),
+                key=lambda row: (row.freed_at or _NEVER, order[row.network_id]),
             )
             free = free[: max(0, len(free) - kept - self._ahead(connection, node_id, now))]
             for row in free:
