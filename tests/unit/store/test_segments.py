@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +16,9 @@ POOL = [f"network-{number}" for number in range(4)]
 
 
 @pytest.fixture
-def pooled(store: Store) -> Iterator[Store]:
+def pooled(store: Store) -> Store:
     store.segments.know(POOL)
-    yield store
+    return store
 
 
 def take(store: Store, node: str, *, kept: int = 0, wait: bool = True, pool: list[str] | None = None) -> str | None:

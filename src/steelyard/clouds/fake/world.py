@@ -183,7 +183,9 @@ class FakeWorld:
         with self.lock:
             made = []
             for _ in range(number):
-                name = f"segment-{sum(each.name.startswith('segment-') for each in self.fabric.networks.values()) + 1:03}"
+                name = (
+                    f"segment-{sum(each.name.startswith('segment-') for each in self.fabric.networks.values()) + 1:03}"
+                )
                 network = self.fabric.add_network(name, self.service_project, vlans=SEGMENT_VLANS)
                 self.add_subnet(network, f"172.31.{(network.segmentation_id or 0) % 256}.0/24")
                 made.append(self.fabric.networks[network.id])
