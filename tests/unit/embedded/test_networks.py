@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def test_no_two_share_a_vlan_or_an_address(neutron: Any) -> None:
     assert len(set(vlans)) == len(vlans)
     assert not any(one["shared"] for one in neutron.kept["networks"])
     ranges = sorted(ipaddress.ip_network(one["cidr"]) for one in neutron.kept["subnets"])
-    assert not any(one.overlaps(other) for one, other in zip(ranges, ranges[1:], strict=False))
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(ranges))
 
 
 def test_a_tenants_network_of_the_same_name_is_left_alone(neutron: Any) -> None:
