@@ -96,7 +96,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "isolation": Command(
         "What network each NIC should be on, and is on.",
-        ("steelyard.isolation.commands:app", "steelyard.isolation.check_commands:app"),
+        (
+            "steelyard.isolation.commands:app",
+            "steelyard.isolation.check_commands:app",
+            "steelyard.isolation.segment_commands:app",
+        ),
         _OPERATOR,
     ),
     "audit": Command(

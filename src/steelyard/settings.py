@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     inspection_network: str = "inspection"
     rescue_network: str = "rescue"
     quarantine_network: str = "quarantine"
+    segments: tuple[str, ...] = ()
+    """Networks of which each node in transition gets one to itself, instead of one of the above that it would share:
+    ids, names, or patterns of names, e.g. `["segment-*"]`. Empty: nodes in transition share those above."""
+    segments_project: str = "service"
+    """Project (id or name) that owns the segments; another project's network of such a name is none of them."""
+    segment_sharing: bool = False
+    """Whether a node for which no segment is free goes to the shared network of its role; otherwise it waits."""
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
 

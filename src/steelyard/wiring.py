@@ -41,12 +41,13 @@ from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
 from steelyard.ipam import routes as ipam_routes
 from steelyard.ipam.service import IpamService
-from steelyard.isolation import check_routes
+from steelyard.isolation import check_routes, segment_routes
 from steelyard.isolation import checking as isolation_checking
 from steelyard.isolation import routes as isolation_routes
 from steelyard.isolation import work as isolation_work
 from steelyard.isolation.checking import FleetCheck
 from steelyard.isolation.flips import Flips
+from steelyard.isolation.segments import Segments
 from steelyard.isolation.service import IsolationService
 from steelyard.lifecycle import bulk as lifecycle_bulk
 from steelyard.lifecycle import guarding, leak_routes
@@ -123,10 +124,13 @@ def assemble(
     reconcilers are registered. `lease`: this server's, which the durable engine of operations has too."""
     lease = lease or ServerLease(store.servers, replica=settings.replica, alone=store.database.is_sqlite)
     observer = Observer(clouds)
-    flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings)
+    segments = Segments(clouds=clouds, store=store, settings=settings)
+    flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings, segments=segments)
     reconcilers = PeriodicReconcilers(store.reconcilers, lease)
     leaks = LeakService(clouds=clouds, store=store, observer=observer)
-    fleet_check = FleetCheck(clouds=clouds, switches=switches, settings=settings, store=store, observer=observer)
+    fleet_check = FleetCheck(
+        clouds=clouds, switches=switches, settings=settings, store=store, observer=observer, segments=segments
+    )
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -148,6 +152,7 @@ def assemble(
             store=store,
             flips=flips,
             observer=observer,
+            segments=segments,
             signal=reconcilers.signal,
         ),
         bulk=Bulk(operations, store),
@@ -199,6 +204,7 @@ def create_app(built: Steelyard) -> FastAPI:
             leak_routes.router(built.leaks),
             isolation_routes.router(built.isolation),
             check_routes.router(built.fleet_check),
+            segment_routes.router(built.isolation),
             drift_routes.router(built.drift),
             operations_routes.router(built.operations, built.bulk),
             reconciler_routes.router(built.reconcilers),

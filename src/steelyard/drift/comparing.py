@@ -52,6 +52,8 @@ class Seen:
     leaks: Sequence[Leak]
     operators: Mapping[Role, str]
     """Network ids of the operator's roles."""
+    segments: frozenset[str]
+    """Ids of the networks of which each node in transition has one to itself."""
     switches: Mapping[str, Sequence[SwitchPort]]
     """Ports of each switch that could be read, by chassis id."""
     traits: Mapping[str, frozenset[str]]
@@ -122,7 +124,8 @@ def _mend_leak(leak: Leak) -> Action | None:
 
 def _ports(seen: Seen) -> Iterator[Drift]:
     """Ports of nobody: neither a server, nor a node, nor a service of the controller's has them."""
-    operators = {network_id: role for role, network_id in seen.operators.items()}
+    operators = {network_id: role.value for role, network_id in seen.operators.items()}
+    operators |= dict.fromkeys(seen.segments, "segment")
     macs = {nic.mac.lower() for nic in seen.fleet.nics}
     for port in seen.fleet.seen.attachments:
         if port.device_id or port.device_owner:

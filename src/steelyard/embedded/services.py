@@ -19,7 +19,7 @@ from steelyard.embedded.requests import Session
 from steelyard.embedded.units import Plan, Service, Step
 
 LAUNCHERS = Path(__file__).parent / "launchers"
-SEED_VERSION = 2
+SEED_VERSION = 3
 """Raise it when what the steps make changes: templates of earlier versions are then not used."""
 COMPUTE_VERSION = {"X-OpenStack-Nova-API-Version": "2.90"}
 BAREMETAL_VERSION = {"X-OpenStack-Ironic-API-Version": "1.99"}
@@ -117,16 +117,17 @@ def _database_steps(home: Home, cloud: Description) -> list[Step]:
 def _network_step(home: Home, session: Session) -> Step:
     """Beside the networks themselves, Ironic's networks.conf with their ids, which Ironic awaits."""
     conf = networks_conf_file(home)
+    segments = home.record.segment_vlans
 
     def seed() -> None:
-        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"))))
+        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"), segments)))
 
     return Step(
         "networks",
-        "Networks: provisioning, cleaning, inspection, rescue, quarantine",
+        "Networks: provisioning, cleaning, inspection, rescue, quarantine, segments",
         call=seed,
         needs=("keystone", "neutron"),
-        inputs=fingerprint(SEED_VERSION, dict(networks.VLANS)),
+        inputs=fingerprint(SEED_VERSION, networks.vlans_with(segments)),
         discards=(conf,),
     )
 
@@ -217,6 +218,7 @@ def server_environment(home: Home) -> dict[str, str]:
         "STEELYARD_IMAGE_SOURCES": '["127.0.0.0/8"]',
         "STEELYARD_POWER_SECONDS": "5",
         "STEELYARD_UNVERIFIED": "refuse",  # every switch of the rack has a reader
+        "STEELYARD_SEGMENTS": json.dumps([networks.SEGMENT_PATTERN]),
     }
     if _own_database_on_postgresql(home):
         environment["STEELYARD_DATABASE_FILE"] = str(home.credentials.path("steelyard_database_url"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from steelyard.attention.model import Severity
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdict, View, compare
-from steelyard.isolation.parking import is_busy, wanted_move
+from steelyard.isolation.parking import has_own_segment, is_busy, wanted_move
 from steelyard.isolation.policy import Trouble
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.nouns import Instance, NetworkPort, Node, NodePort
@@ -94,7 +94,8 @@ def attachments(
         changing = (
             working
             or is_busy(node, instance)
-            or wanted_move(node, instance, policy=power_off, nics=own, attachments=attached) is not None
+            or wanted_move(node, instance, policy=power_off, nics=own, attachments=attached, leases=fleet.seen.leases)
+            is not None
         )
         since = _since(node, working=working, first_seen=first_seen) if changing else None
         compared = compare(
@@ -106,6 +107,7 @@ def attachments(
             power_off=power_off,
             state=node.provision_state,
             power=node.power_state,
+            own_segment=has_own_segment(node),
         )
         found += [
             Attachment(node, its_phase, nic, since, _is_overdue(nic, since, now=now, bound=bound)) for nic in compared

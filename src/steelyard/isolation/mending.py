@@ -20,12 +20,14 @@ from steelyard.isolation.model import Role, place
 from steelyard.isolation.parking import PORT_OWNER, tenant_ports
 from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
 from steelyard.isolation.reading import named_roles, role_networks
+from steelyard.isolation.segments import Segments
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
 from steelyard.store import Store
 
 LEASE: Final = 60.0
 """Seconds after which the NICs of a node are anybody's again, should this server die."""
+BY: Final = "steelyard"
 PORT_NAME: Final = "steelyard-mending"
 """Name of the port that exists for the moments in which a switch port is emptied."""
 
@@ -40,12 +42,14 @@ class Mending:
         store: Store,
         switches: SwitchReaders,
         settings: Settings,
+        segments: Segments | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
     ) -> None:
         self._clouds = clouds
         self._store = store
         self._switches = switches
+        self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._roles = named_roles(settings)
         self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
         self._clock = clock
@@ -81,8 +85,8 @@ class Mending:
         """
         if nic.link is None:
             raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
-        network = self._quarantine()
         with self._lease(node.id, node.label):
+            network = self._quarantine(node)
             spec = AttachmentSpec(
                 name=PORT_NAME, network_id=network.id, node_id=node.id, mac=nic.mac, link=nic.link,
                 device_owner=PORT_OWNER,
@@ -90,6 +94,10 @@ class Mending:
             port = self._cloud.attachments.create(spec)
             self._cloud.attachments.delete(port.id)
             self._prove_empty(node, nic.link)
+            attachments = self._cloud.attachments.bound(node.id)
+            self._segments.vacated(
+                node, attachments, {nic.link.switch_id: self._switches.ports(nic.link.switch_id)}, BY
+            )
 
     def find_nic(self, node: Node, mac: str) -> NodePort | None:
         """The node's NIC of that MAC; None where it has none."""
@@ -139,10 +147,14 @@ class Mending:
             raise NotFound(f"Network {port.network_id} is gone.", code="network_not_found")
         return Wanted(nic.link, port.id, nic.mac, network)
 
-    def _quarantine(self) -> Network:
+    def _quarantine(self, node: Node) -> Network:
         networks = self._cloud.networks.all()
-        found = role_networks(networks, self._roles).get(Role.QUARANTINE)
-        network = next((each for each in networks if each.id == found), None)
+        shared = role_networks(networks, self._roles).get(Role.QUARANTINE)
+        network = self._segments.for_quarantine(node, next((each for each in networks if each.id == shared), None), BY)
+        if network is None and self._segments.enabled:
+            raise Refused(
+                "No segment is free by which to do it.", code="flip_failed", next="steelyard isolation segments"
+            )
         if network is None:
             raise Refused(
                 f"There is not exactly one network {self._roles[Role.QUARANTINE]!r}.", code="flip_failed",

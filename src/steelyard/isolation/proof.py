@@ -25,12 +25,12 @@ LOOK_EVERY: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One NIC as it must be: on this port of the controller's and no other, on this network."""
+    """One NIC as it must be: on this port of the controller's and no other, on this network; or on none."""
 
     link: SwitchLink
-    port_id: str
+    port_id: str | None
     mac: str
-    network: Network
+    network: Network | None
 
 
 class Proof:
@@ -50,6 +50,7 @@ class Proof:
         self._sleep = sleep
 
     def bind(self, node: Node, wanted: Wanted) -> None:
+        assert wanted.port_id is not None
         self._clouds.own.attachments.bind(wanted.port_id, node_id=node.id, mac=wanted.mac, link=wanted.link)
 
     def unbind(self, port_id: str) -> None:
@@ -79,8 +80,9 @@ class Proof:
             if not written_again and waited >= WRITE_AGAIN_AFTER:
                 written_again = True
                 for each in to_write:
-                    self.unbind(each.port_id)
-                    self.bind(node, each)
+                    if each.port_id is not None:
+                        self.unbind(each.port_id)
+                        self.bind(node, each)
             self._sleep(LOOK_EVERY)
 
     def _compare(self, node: Node, wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[Wanted]]:
@@ -106,6 +108,9 @@ class Proof:
 
     def _at_controller(self, node: Node, wanted: Wanted) -> str | None:
         """What is wrong in the controller."""
+        if wanted.port_id is None or wanted.network is None:
+            there = [port for port in self._clouds.own.attachments.bound(node.id) if same_place(port.link, wanted.link)]
+            return f"the controller still has a port on NIC {wanted.mac}, wanted none" if there else None
         try:
             port = self._clouds.own.attachments.get(wanted.port_id)
         except NotFound:

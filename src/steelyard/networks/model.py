@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from steelyard.errors import Duplicate, Forbidden, Invalid, Refused
@@ -36,6 +37,8 @@ class NetworkRole(StrEnum):
     """Where a broken server is repaired from a ramdisk."""
     QUARANTINE = "quarantine"
     """Where a server reaches nobody."""
+    SEGMENT = "segment"
+    """One of those of which each node in transition has one to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,24 @@ class OperatorNetworks:
     """The operator's networks, by role: names or ids, as the settings have them."""
 
     by_role: Mapping[NetworkRole, str]
+    segments: Sequence[str] = ()
+    """Ids, names, or patterns of names."""
 
     def role_of(self, network: Network) -> NetworkRole | None:
         """The role that its id or name has in the settings, if any; says nothing about whose network it is."""
         for role, named in self.by_role.items():
             if named in (network.id, network.name):
                 return role
+        if network.id in self.segments or self._is_segments(network.name):
+            return NetworkRole.SEGMENT
         return None
 
     def reserves(self, name: str) -> bool:
         """Whether a tenant's network must not have this name: whoever looks a network up by name would find two."""
-        return name in self.by_role.values()
+        return name in self.by_role.values() or self._is_segments(name)
+
+    def _is_segments(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.segments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ def operator_networks(settings: Settings) -> OperatorNetworks:
             NetworkRole.INSPECTION: settings.inspection_network,
             NetworkRole.RESCUE: settings.rescue_network,
             NetworkRole.QUARANTINE: settings.quarantine_network,
-        }
+        },
+        settings.segments,
     )
 
 

@@ -25,6 +25,7 @@ from steelyard.store.operations import OperationRecords
 from steelyard.store.policies import Policies
 from steelyard.store.reconcilers import RunRecords
 from steelyard.store.secrets import Secrets, load_keys
+from steelyard.store.segments import Segments
 from steelyard.store.servers import ServerRecords
 from steelyard.store.sightings import Sightings
 from steelyard.store.tenancies import Tenancies
@@ -55,6 +56,7 @@ class Store:
         self.findings = Findings(database, self.events)
         self.policies = Policies(database)
         self.flips = FlipRecords(database)
+        self.segments = Segments(database)
         self.acknowledgements = Acknowledgements(database, self.events)
         self.workload = Workload(database)
         self.numbers = Numbers(database)

@@ -14,6 +14,7 @@ from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, 
 
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
+SEGMENT_VLANS = range(2101, 2400)
 
 
 class FakeFabric:

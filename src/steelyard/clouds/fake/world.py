@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from steelyard.clouds.fake import ironic, nova
-from steelyard.clouds.fake.fabric import OWN_VLANS, FakeFabric
+from steelyard.clouds.fake.fabric import OWN_VLANS, SEGMENT_VLANS, FakeFabric
 from steelyard.clouds.fake.hardware import FakeHardware, cabled
 from steelyard.clouds.fake.history import History
 from steelyard.clouds.fake.identities import FakeIdentities, lifetime
@@ -90,6 +90,11 @@ class FakeWorld:
         """The hardware types that the conductor offers."""
         self.power_gate: Callable[[str], None] | None = None
         """Whom a conductor with Steelyard's interfaces asks before a parked node gets power; None: it is away."""
+        self.segment_gate: Callable[[str, str], str | None] | None = None
+        """Whom a conductor with Steelyard's network interface asks for the network that a node has to itself (node id
+        and role; network id, or None for the role's); it raises while none is free. None: nobody is asked."""
+        self.waiting: set[str] = set()
+        """Nodes whose conductor waits for such a network."""
         names = dict(networks or {})
         for number, role in enumerate(ROLES):
             network = self.fabric.add_network(names.get(role, role), self.service_project, vlans=OWN_VLANS)
@@ -172,6 +177,19 @@ class FakeWorld:
             if cidr:
                 self.add_subnet(network, cidr)
             return self.fabric.networks[network.id]
+
+    def add_segments(self, number: int) -> list[Network]:
+        """Networks of the operator's of which nodes may have one to themselves: segment-001 and so on."""
+        with self.lock:
+            made = []
+            for _ in range(number):
+                name = (
+                    f"segment-{sum(each.name.startswith('segment-') for each in self.fabric.networks.values()) + 1:03}"
+                )
+                network = self.fabric.add_network(name, self.service_project, vlans=SEGMENT_VLANS)
+                self.add_subnet(network, f"172.31.{(network.segmentation_id or 0) % 256}.0/24")
+                made.append(self.fabric.networks[network.id])
+            return made
 
     def add_subnet(self, network: Network, cidr: str) -> Subnet:
         with self.lock:
