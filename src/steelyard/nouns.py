@@ -187,6 +187,20 @@ class NodePort:
     physical_network: str | None
     link: SwitchLink | None
     name: str | None = None
+    bond_id: str | None = None
+    """The bond that it is a member of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """NICs of a node that act as one (Ironic's port group)."""
+
+    id: str
+    node_id: str
+    name: str | None
+    mac: str | None
+    mode: str
+    """Linux's name of the bonding mode: 802.3ad (LACP), active-backup, balance-xor, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +252,15 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route that a subnet's hosts are given beside the default one."""
+
+    destination: str
+    """CIDR."""
+    next_hop: str
+
+
+@dataclass(frozen=True, slots=True)
 class Subnet:
     id: str
     name: str
@@ -249,12 +272,47 @@ class Subnet:
     """Allocation pools, first and last address of each."""
     dhcp: bool
     dns_servers: tuple[str, ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FixedAddress:
     subnet_id: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subport:
+    """A tagged sub-interface of an attachment: another network, in a VLAN of its own on the same NIC."""
+
+    port_id: str
+    """The network controller's port of the sub-interface."""
+    vlan: int
+    """The tag on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Several cables that are one attachment: what the switches make a link aggregation group of."""
+
+    id: str
+    """The bond's."""
+    name: str | None
+    links: tuple[SwitchLink, ...]
+    """Of all members; on one leaf, or on two."""
+    mode: str = "802.3ad"
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    id: str
+    name: str
+    project_id: str | None
+
+    @property
+    def is_default(self) -> bool:
+        """The one that the controller puts on every port that names none."""
+        return self.name == "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +335,19 @@ class NetworkPort:
     status: str | None
     """ACTIVE once the switch port is bound, DOWN before."""
     link: SwitchLink | None
-    """Where it is bound, from the binding profile; None when unbound."""
+    """Where it is bound, from the binding profile; None when unbound. Of a bond's the first."""
     created_at: datetime | None = None
+    more_links: tuple[SwitchLink, ...] = ()
+    """The other cables of a bond."""
+    security_groups: tuple[str, ...] = ()
+    """Ids of those that are set on it, the default one included."""
+    subports: tuple[Subport, ...] = ()
+    """Its tagged sub-interfaces."""
+
+    @property
+    def links(self) -> tuple[SwitchLink, ...]:
+        """Every switch port that it is bound to."""
+        return () if self.link is None else (self.link, *self.more_links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +364,8 @@ class ServerSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     mark: str | None = None
     """A random text by which the request that made the server finds it again."""
+    security_groups: tuple[str, ...] = ()
+    """Names or ids; empty: the project's default group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +380,8 @@ class AttachmentSpec:
     device_owner: str = "baremetal:none"
     with_address: bool = False
     """Whether it takes an address of a subnet; a quarantine port needs none."""
+    lag: Lag | None = None
+    """Of a bond; `link` is the first of its links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +431,15 @@ class NodePortSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BondSpec:
+    node_id: str
+    name: str
+    mac: str
+    """By custom the MAC of its first member."""
+    mode: str = "802.3ad"
+
+
+@dataclass(frozen=True, slots=True)
 class SubnetSpec:
     name: str
     network_id: str
@@ -367,6 +449,7 @@ class SubnetSpec:
     dhcp: bool = True
     pools: tuple[tuple[str, str], ...] = ()
     dns_servers: tuple[str, ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
 
 
 class PortMode(StrEnum):
