@@ -55,9 +55,10 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
-from steelyard.networks import attach_work, nic_routes, topology_routes
+from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_routes, topology_routes
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
+from steelyard.networks.cabling import CablingService
 from steelyard.networks.service import NetworkService, TopologyService
 from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
@@ -92,6 +93,7 @@ class Steelyard:
     flavors: FlavorService
     networks: NetworkService
     nics: NicService
+    cabling: CablingService
     ipam: IpamService
     discovery: DiscoveryService
     inventory: InventoryService
@@ -146,6 +148,9 @@ def assemble(
         nics=NicService(
             clouds=clouds, operations=operations, store=store, networks=networks, find=lifecycle.server
         ),
+        cabling=CablingService(
+            clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
+        ),
         ipam=IpamService(clouds=clouds),
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
@@ -178,6 +183,7 @@ def assemble(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *cabling_work.kinds(clouds, store, switches, fleet_check.mending),
         *attach_work.kinds(clouds, store, settings, switches, built.isolation.show),
         *drift_work.kinds(built.drift),
     )
@@ -204,6 +210,7 @@ def create_app(built: Steelyard) -> FastAPI:
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
             nic_routes.router(built.nics),
+            cabling_routes.router(built.cabling),
             topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
             discovery_routes.router(built.discovery),
