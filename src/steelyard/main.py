@@ -75,13 +75,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
-        "Servers under management: list, show, onboard, release, maintenance, retire, delete.",
+        "Servers under management: list, show, onboard, bond, recable, release, maintenance, retire, delete.",
         (
             "steelyard.inventory.commands:node_app",
             "steelyard.inventory.record_commands:node_app",
             "steelyard.discovery.commands:node_app",
             "steelyard.lifecycle.commands:node_app",
             "steelyard.lifecycle.node_commands:app",
+            "steelyard.networks.cabling_commands:app",
             "steelyard.events.commands:node_app",
         ),
         _OPERATOR,
@@ -112,10 +113,11 @@ COMMANDS: dict[str, Command] = {
     "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
     "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
     "server": Command(
-        "Deployed servers: create, list, show, wait, power, rebuild, rescue, delete.",
+        "Deployed servers: create, list, show, wait, power, rebuild, rescue, nic, delete.",
         (
             "steelyard.lifecycle.commands:server_app",
             "steelyard.lifecycle.renewal_commands:app",
+            "steelyard.networks.nic_commands:app",
             "steelyard.events.commands:server_app",
         ),
         _TENANT,

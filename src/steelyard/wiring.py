@@ -56,8 +56,12 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
+from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_routes, topology_routes
 from steelyard.networks import routes as networks_routes
-from steelyard.networks.service import NetworkService
+from steelyard.networks.attaching import NicService
+from steelyard.networks.cabling import CablingService
+from steelyard.networks.service import NetworkService, TopologyService
+from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
 from steelyard.operations.bulking import Bulk
@@ -89,6 +93,8 @@ class Steelyard:
     images: ImageService
     flavors: FlavorService
     networks: NetworkService
+    nics: NicService
+    cabling: CablingService
     ipam: IpamService
     discovery: DiscoveryService
     inventory: InventoryService
@@ -131,6 +137,8 @@ def assemble(
     fleet_check = FleetCheck(
         clouds=clouds, switches=switches, settings=settings, store=store, observer=observer, segments=segments
     )
+    networks = NetworkService(clouds=clouds, settings=settings)
+    lifecycle = LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -140,11 +148,17 @@ def assemble(
         prober=prober,
         images=ImageService(clouds=clouds, operations=operations, store=store, settings=settings),
         flavors=FlavorService(clouds=clouds),
-        networks=NetworkService(clouds=clouds, settings=settings),
+        networks=networks,
+        nics=NicService(
+            clouds=clouds, operations=operations, store=store, networks=networks, find=lifecycle.server
+        ),
+        cabling=CablingService(
+            clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
+        ),
         ipam=IpamService(clouds=clouds),
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
-        lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
+        lifecycle=lifecycle,
         isolation=IsolationService(
             clouds=clouds,
             switches=switches,
@@ -174,6 +188,8 @@ def assemble(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *cabling_work.kinds(clouds, store, switches, fleet_check.mending),
+        *attach_work.kinds(clouds, store, settings, switches, built.isolation.show),
         *drift_work.kinds(built.drift),
     )
     built.bulk.register(*lifecycle_bulk.actions(built.lifecycle), *discovery_bulk.actions(built.discovery))
@@ -187,6 +203,7 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
     return built
 
 
@@ -197,6 +214,9 @@ def create_app(built: Steelyard) -> FastAPI:
             images_routes.router(built.images),
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
+            nic_routes.router(built.nics),
+            cabling_routes.router(built.cabling),
+            topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -40,6 +40,8 @@ class View:
     network: str | None
     vlan: int | None
     note: str | None = None
+    tagged: tuple[int, ...] = ()
+    """The VLANs of its sub-interfaces."""
 
     @property
     def idle(self) -> bool:
@@ -66,6 +68,8 @@ class NicIsolation:
 
 WAITING: Final = "a segment of its own, not leased yet"
 
+WITHOUT = "without the sub-interface VLAN"
+"""How the note on a switch port begins that lacks a tag."""
 Unread = str
 """Why a switch port could not be read."""
 
@@ -112,8 +116,8 @@ class Seen:
         by_place: dict[Place, list[NetworkPort]] = defaultdict(list)
         for port in self.attachments:
             by_mac[port.mac.lower()].append(port)
-            if port.link is not None:
-                by_place[place(port.link)].append(port)
+            for link in port.links:
+                by_place[place(link)].append(port)
         names = {each.segmentation_id: each.name for each in self.networks.values() if each.segmentation_id}
         holders = {network_id: node_id for node_id, network_id in self.held.by_node.items()} if self.held else {}
         held = ((node_id, self.networks[id]) for id, node_id in holders.items() if id in self.networks)
@@ -168,9 +172,14 @@ def compare(
     Ironic is Steelyard's, by which an agent only runs on a segment of the node's own.
     """
     deployed = state == "active" and instance_id is not None
+    nics = list(nics)
+    mates = defaultdict(list)
+    for nic in nics:
+        mates[nic.bond_id or nic.id].append(nic.mac)
     return [
         _nic(
             nic,
+            mates[nic.bond_id or nic.id],
             role=intended_role(
                 phase, power_off=power_off, state=state, pxe=nic.pxe_enabled, deployed=deployed, power=power
             ),
@@ -184,12 +193,20 @@ def compare(
 
 
 def _nic(
-    nic: NodePort, *, role: Role, instance_id: str | None, in_transition: bool, seen: Seen, own_segment: bool
+    nic: NodePort,
+    mates: Sequence[str],
+    *,
+    role: Role,
+    instance_id: str | None,
+    in_transition: bool,
+    seen: Seen,
+    own_segment: bool,
 ) -> NicIsolation:
+    """`mates`: the MACs of the NICs that act as one with it, its own among them."""
     bound = _attached(nic, role, seen)
-    intended, nic_role = _intended(nic, role, instance_id, seen, own_segment=own_segment)
+    intended, nic_role = _intended(nic, mates, role, instance_id, seen, own_segment=own_segment)
     controller = _controller(bound, seen)
-    switch, unread = _switch(nic, seen)
+    switch, unread = _switch(nic, seen, frozenset(controller.tagged))
     trouble: Trouble | None = None
     if (shared := _with_another(nic, bound, switch, seen)) is not None:
         # Nobody is on his way by there: a segment is leased before its node's first NIC comes, and until it is gone.
@@ -229,17 +246,24 @@ def _there(link: SwitchLink) -> str:
 
 
 def _intended(
-    nic: NodePort, role: Role, instance_id: str | None, seen: Seen, *, own_segment: bool
+    nic: NodePort, mates: Sequence[str], role: Role, instance_id: str | None, seen: Seen, *, own_segment: bool
 ) -> tuple[View, Role]:
-    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle."""
+    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle.
+
+    All NICs of a bond are on the network of the port that carries the MAC of one of them; in quarantine that one only,
+    and the others are on none.
+    """
     if role is Role.IDLE:
         return View(None, None), Role.IDLE
     if role in (Role.TENANT, Role.QUARANTINE):
-        mine = [port for port in seen.with_mac(nic.mac) if instance_id is not None and port.device_id == instance_id]
+        macs = mates if role is Role.TENANT else (nic.mac,)
+        carrying = [port for mac in macs for port in seen.with_mac(mac)]
+        mine = [port for port in carrying if instance_id is not None and port.device_id == instance_id]
         if not mine:
             return View(None, None), Role.IDLE
         if role is Role.TENANT:
-            return _view(mine[0].network_id, seen), Role.TENANT
+            view = _view(mine[0].network_id, seen)
+            return replace(view, tagged=_tagged(mine[:1])), Role.TENANT
     if seen.leases is not None and (role is Role.QUARANTINE or (role in RAMDISK and own_segment)):
         if (segment := seen.leases.by_node.get(nic.node_id)) is not None:
             return _view(segment, seen), role
@@ -260,10 +284,16 @@ def _controller(bound: Sequence[NetworkPort], seen: Seen) -> View:
         network=", ".join(view.network or "?" for view in views),
         vlan=views[0].vlan if len(views) == 1 else None,
         note=f"status {', '.join(notes)}" if notes else None,
+        tagged=_tagged(bound),
     )
 
 
-def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
+def _tagged(ports: Sequence[NetworkPort]) -> tuple[int, ...]:
+    return tuple(sorted({subport.vlan for port in ports if port.link is not None for subport in port.subports}))
+
+
+def _switch(nic: NodePort, seen: Seen, tagged: frozenset[int]) -> tuple[View | None, str | None]:
+    """`tagged`: what the controller has there for sub-interfaces."""
     if nic.link is None:
         return None, "the NIC's switch port is not known"
     read = seen.switch_ports.get(place(nic.link))
@@ -271,9 +301,10 @@ def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
         return None, f"no reader is configured for switch {nic.link.switch_name or nic.link.switch_id}"
     if isinstance(read, str):
         return None, read
-    tagged = f"also tagged {vlan_ranges(read.tagged_vlans)}" if read.tagged_vlans else None
-    note = ", ".join(said for said in (tagged, read.extra) if said) or None
-    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note), None
+    also = f"also tagged {vlan_ranges(more)}" if (more := read.tagged_vlans - tagged) else None
+    missing = f"{WITHOUT} {vlan_ranges(less)}" if (less := tagged - read.tagged_vlans) else None
+    note = ", ".join(said for said in (also, missing, read.extra) if said) or None
+    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note, tuple(sorted(read.tagged_vlans))), None
 
 
 def _with_another(nic: NodePort, bound: Sequence[NetworkPort], switch: View | None, seen: Seen) -> str | None:
@@ -312,8 +343,10 @@ def _wrong(nic: NodePort, bound: Sequence[NetworkPort], intended: View, controll
         return f"intended {_words(intended)}, the controller has {_words(controller)}"
     if bound and (bound[0].link is None or bound[0].status != "ACTIVE"):
         return f"the controller has not bound it: status {bound[0].status or 'unknown'}"
-    if bound and nic.link is not None and bound[0].link is not None and place(bound[0].link) != place(nic.link):
-        return f"the controller bound it to {_there(bound[0].link)}, its cable is in {_there(nic.link)}"
+    places = {place(link): link for port in bound for link in port.links}
+    if places and nic.link is not None and place(nic.link) not in places:
+        where = ", ".join(_there(link) for link in places.values())
+        return f"the controller bound it to {where}, its cable is in {_there(nic.link)}"
     return None
 
 
@@ -321,6 +354,8 @@ def _on_switch(switch: View, controller: View) -> str | None:
     """How the switch differs from the controller, as a sentence."""
     if switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
+    if switch.note and switch.note.startswith(WITHOUT):
+        return f"the switch carries less than intended: {switch.note}"
     if switch.note:
         return f"the switch carries more than intended: {switch.note}"
     return None

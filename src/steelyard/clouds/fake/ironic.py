@@ -88,6 +88,7 @@ def arrange_networks(world: FakeWorld, node: Node) -> None:
         tenant=node.provision_state in TENANTS,
         now=world.now,
         project_id=world.service_project,
+        bonds=world.bonds,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.clouds.fake import ironic, renewal
 from steelyard.clouds.fake.machines import EMPTY, STARTS, serves
+from steelyard.clouds.fake.units import units
 from steelyard.errors import Conflict, NotFound
 from steelyard.nouns import Flavor, Instance, Node
 
@@ -24,6 +25,7 @@ class Wanted:
 
     flavor: Flavor
     network_ids: tuple[str, ...]
+    security_groups: tuple[str, ...] = ()
 
 
 def pools(cidr: str) -> tuple[tuple[str, str], ...]:
@@ -92,7 +94,7 @@ def _schedule(world: FakeWorld, instance: Instance) -> bool:
 
 
 def _attach(world: FakeWorld, instance: Instance) -> bool:
-    nics = [port for port in world.node_ports.values() if port.node_id == instance.node_id]
+    nics = units((port for port in world.node_ports.values() if port.node_id == instance.node_id), world.bonds)
     wanted = world.wanted[instance.id].network_ids
     try:
         if len(wanted) > len(nics):
@@ -104,6 +106,11 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
             )
             for network_id, nic in zip(wanted, nics, strict=False)
         ]  # fmt: skip
+        for port in ports:
+            groups = tuple(
+                world.group(name, instance.project_id).id for name in world.wanted[instance.id].security_groups
+            )
+            world.fabric.ports[port.id] = replace(port, security_groups=groups)
         node = ironic.start(world, world.nodes[instance.node_id or ""], "active")
     except (Conflict, NotFound) as error:
         return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")

@@ -18,9 +18,11 @@ from steelyard.clouds.fake.machines import STARTS
 from steelyard.clouds.fake.switches import SWITCHES
 from steelyard.clouds.fake.truth import Nodes, Truth
 from steelyard.clouds.names import placement_class
+from steelyard.errors import NotFound
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
+    Bond,
     Driver,
     Flavor,
     Image,
@@ -29,6 +31,7 @@ from steelyard.nouns import (
     Network,
     Node,
     NodePort,
+    SecurityGroup,
     Subnet,
     SwitchLink,
     SwitchPort,
@@ -63,6 +66,10 @@ class FakeWorld:
         self.nodes: dict[str, Node] = Nodes(self.truth)
         self.driver_info: dict[str, dict[str, object]] = {}
         self.node_ports: dict[str, NodePort] = {}
+        self.bonds: dict[str, Bond] = {}
+        self.security_groups: dict[str, SecurityGroup] = {}
+        self.enforces_groups = False
+        """Whether the network controller filters on servers' NICs."""
         self.inspections: dict[str, Inspection] = {}
         self.hardware: dict[str, FakeHardware] = {}
         """By BMC address or node id."""
@@ -190,6 +197,37 @@ class FakeWorld:
                 self.add_subnet(network, f"172.31.{(network.segmentation_id or 0) % 256}.0/24")
                 made.append(self.fabric.networks[network.id])
             return made
+
+    def add_bond(self, node: Node, *, name: str | None = None) -> Bond:
+        """All NICs of a node as one, by LACP, whatever its state; its networks follow."""
+        with self.lock:
+            nics = sorted((p for p in self.node_ports.values() if p.node_id == node.id), key=lambda nic: nic.mac)
+            bond = Bond(str(uuid.uuid4()), node.id, name or f"{node.label}-bond0", nics[0].mac, "802.3ad")
+            self.bonds[bond.id] = bond
+            for nic in nics:
+                self.node_ports[nic.id] = replace(nic, bond_id=bond.id)
+            return bond
+
+    def default_group(self, project_id: str | None) -> SecurityGroup | None:
+        """The project's, made when it is first looked for, as Neutron does."""
+        if project_id is None:
+            return None
+        for group in self.security_groups.values():
+            if group.project_id == project_id and group.is_default:
+                return group
+        return self.add_security_group("default", project_id)
+
+    def group(self, reference: str, project_id: str) -> SecurityGroup:
+        """A project's, by id or name. Raises `NotFound`."""
+        for group in self.security_groups.values():
+            if group.project_id == project_id and reference in (group.id, group.name):
+                return group
+        raise NotFound(f"security group {reference} could not be found")
+
+    def add_security_group(self, name: str, project_id: str) -> SecurityGroup:
+        group = SecurityGroup(str(uuid.uuid4()), name, project_id)
+        self.security_groups[group.id] = group
+        return group
 
     def add_subnet(self, network: Network, cidr: str) -> Subnet:
         with self.lock:

@@ -16,12 +16,15 @@ from steelyard.clouds.openstack.baremetal import (
     OpenstackNodes,
     OpenstackProvisioning,
 )
+from steelyard.clouds.openstack.bonds import OpenstackBonds
 from steelyard.clouds.openstack.compute import OpenstackCompute, OpenstackFlavors
 from steelyard.clouds.openstack.identity import OpenstackIdentity
 from steelyard.clouds.openstack.images import OpenstackImages
+from steelyard.clouds.openstack.interfaces import OpenstackInterfaces
 from steelyard.clouds.openstack.network import OpenstackAttachments, OpenstackNetworks
 from steelyard.clouds.openstack.placement import OpenstackPlacement
 from steelyard.clouds.openstack.session import Access, new_session
+from steelyard.clouds.openstack.trunks import OpenstackSecurityGroups, OpenstackSubInterfaces
 from steelyard.errors import Invalid
 
 TIMEOUT = 60.0
@@ -36,12 +39,16 @@ class OpenstackCloud:
         self.images = OpenstackImages(access)
         self.flavors = OpenstackFlavors(access)
         self.compute = OpenstackCompute(access)
+        self.interfaces = OpenstackInterfaces(access)
         self.nodes = OpenstackNodes(ironic)
         self.provisioning = OpenstackProvisioning(ironic)
         self.node_ports = OpenstackNodePorts(ironic)
+        self.bonds = OpenstackBonds(ironic)
         self.placement = OpenstackPlacement(access)
         self.networks = OpenstackNetworks(access)
         self.attachments = OpenstackAttachments(access)
+        self.sub_interfaces = OpenstackSubInterfaces(access)
+        self.security_groups = OpenstackSecurityGroups(access)
 
 
 class OpenstackClouds:
