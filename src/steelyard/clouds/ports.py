@@ -23,6 +23,7 @@ from steelyard.nouns import (
     Bond,
     BondSpec,
     Driver,
+    FabricFacts,
     Flavor,
     FlavorSpec,
     HistoryEntry,
@@ -31,6 +32,7 @@ from steelyard.nouns import (
     Inspection,
     Instance,
     Lag,
+    Leftover,
     Network,
     NetworkPort,
     Node,
@@ -339,6 +341,20 @@ class SecurityGroups(Protocol):
         accepts and keeps them, and nothing filters."""
 
 
+@runtime_checkable
+class Fabric(Protocol):
+    """What the network controller is set up with: for the checks before the first deployment. Administrators' work."""
+
+    def facts(self, network_ids: Collection[str] = ()) -> FabricFacts:
+        """Switches, their ports, and what servers depend on of these networks."""
+
+    def leftovers(self) -> list[Leftover]:
+        """Objects of the controller that nothing uses any more, beside ports: those are compared with servers."""
+
+    def remove(self, kind: str, identifier: str) -> None:
+        """Remove a leftover. What is gone is removed. Raises `Conflict` (`in_use`) for what is used by now."""
+
+
 class Cloud(Protocol):
     """All the ports of one cloud, seen with one set of credentials."""
 
@@ -368,6 +384,8 @@ class Cloud(Protocol):
     def sub_interfaces(self) -> SubInterfaces: ...
     @property
     def security_groups(self) -> SecurityGroups: ...
+    @property
+    def fabric(self) -> Fabric: ...
 
 
 class Clouds(Protocol):
