@@ -15,8 +15,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from steelyard.clouds.contrail.groups import Group, Groups, Interface
-from steelyard.clouds.contrail.reading import as_pairs, network_id_of, pairs_of, ref_ids, tag_of
+from steelyard.clouds.contrail.groups import Groups, Interface
+from steelyard.clouds.contrail.reading import PORT_NAME, as_pairs, network_id_of, pairs_of, ref_ids, tag_of
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.contrail.vlans import Vlans
 from steelyard.clouds.openstack.reading import Document
@@ -24,7 +24,10 @@ from steelyard.errors import Conflict, Invalid, SteelyardError, UpstreamError
 from steelyard.nouns import SwitchLink
 
 VMI = "virtual-machine-interface"
+PROPERTIES = "virtual_machine_interface_properties"
 BINDINGS = "virtual_machine_interface_bindings"
+PLACE = frozenset({"host_id", "profile", "tor_port_vlan_id", "vpg"})
+"""Keys of the bindings that say where a port is."""
 NOT_BOUND = "Unable to retrieve fabric name"
 """The controller's answer to unbinding what is not bound."""
 
@@ -54,9 +57,12 @@ class Flips:
             self.unbind(port)
         bindings = self._kept(port) | self._binding(node_id, vlan, links, interfaces, tag_of(port))
         try:
-            self._rest.change(VMI, port_id, {
+            changes: dict[str, Any] = {
                 "virtual_machine_interface_mac_addresses": {"mac_address": [mac.lower()]}, BINDINGS: as_pairs(bindings),
-            })  # fmt: skip
+            }  # fmt: skip
+            if tag_of(port) is not None:
+                changes[PROPERTIES] = dict(port.mapping(PROPERTIES))  # the tag is looked at only where it is sent
+            self._rest.change(VMI, port_id, changes)
             wrong = self._wrong(port_id, network_id, interfaces, vlan, tag_of(port))
         except SteelyardError as error:
             self._off_again(port_id, error)
@@ -70,30 +76,36 @@ class Flips:
     def unbind(self, port: Document) -> None:
         """Take a port off its switch ports and prove it; port, MAC and addresses stay. Twice is once."""
         port_id = port.text("uuid")
-        bindings = self._kept(port)
-        try:
-            # The empty profile is what makes the controller take the interfaces out of its own group.
-            self._rest.change(
-                VMI, port_id, {BINDINGS: as_pairs({**bindings, "vnic_type": "baremetal", "profile": "{}"})}
-            )
-        except Invalid as error:
-            if NOT_BOUND not in error.detail:
-                raise
-        for group in self._groups.of_port(port_id):
-            mine = group.interface_ids if set(group.port_ids) <= {port_id} else frozenset()
-            self._groups.without(group, port_id=port_id, interface_ids=mine if group.internal else ())
-        left = [group for group in self._groups.of_port(port_id) if group.interface_ids]
-        if left and not self._leaves(port_id, left):
+        groups = [group for group in self._groups.of_port(port_id) if group.interface_ids]
+        if all(group.internal and set(group.port_ids) == {port_id} for group in groups):
+            self._empty(port)
+        else:
+            # An empty profile would take the switch ports from the others in the group as well.
+            for group in groups:
+                self._groups.leave(group, port_id)
+            held = pairs_of(self._rest.read(VMI, port_id, fields=(BINDINGS,))).keys() & PLACE
+            if held:
+                self._rest.forget(port_id, BINDINGS, sorted(held))
+        if left := [group.name for group in self._groups.of_port(port_id) if group.interface_ids]:
             raise UpstreamError(
-                f"the controller was asked to take the port off and has it in {', '.join(g.name for g in left)} still",
+                f"the controller was asked to take the port off and has it in {', '.join(left)} still",
                 code="flip_not_verified", next="steelyard isolation check",
             )  # fmt: skip
 
-    def _leaves(self, port_id: str, groups: Sequence[Group]) -> bool:
-        """Take a port out of groups that it shares with others, whose switch ports stay theirs."""
-        for group in groups:
-            self._rest.refer("virtual-port-group", group.id, VMI, port_id, operation="DELETE")
-        return not any(group.interface_ids for group in self._groups.of_port(port_id))
+    def _empty(self, port: Document) -> None:
+        """An empty profile makes the controller take the switch ports out of its own group; the group stays."""
+        bindings = {**self._kept(port), "vnic_type": "baremetal", "profile": "{}"}
+        try:
+            self._rest.change(VMI, port.text("uuid"), {BINDINGS: as_pairs(bindings)})
+        except Invalid as error:
+            if NOT_BOUND not in error.detail:
+                raise
+            # It is in no group, as after a refusal: that is unbound. What it remembers of a place is forgotten.
+            if held := pairs_of(port).keys() & PLACE:
+                self._rest.forget(port.text("uuid"), BINDINGS, sorted(held))
+            return
+        for group in self._groups.of_port(port.text("uuid")):
+            self._groups.empty(group)
 
     def _off_again(self, port_id: str, why: SteelyardError) -> None:
         """After a refusal: nothing of the port is on a switch port, or it is said loudly."""
@@ -157,16 +169,15 @@ class Flips:
     @staticmethod
     def _kept(port: Document) -> dict[str, str]:
         """Bindings that say nothing of where the port is; a change of bindings replaces all of them."""
-        gone = {"host_id", "profile", "tor_port_vlan_id", "vpg", "vif_type", "vif_details"}
-        return {key: value for key, value in pairs_of(port).items() if key not in gone}
+        return {key: value for key, value in pairs_of(port).items() if key not in PLACE | {"vif_type", "vif_details"}}
 
     def _binding(
         self, node_id: str, vlan: int, links: Sequence[SwitchLink], interfaces: Sequence[Interface], tag: int | None
     ) -> dict[str, str]:
         fabrics = {switch: self._groups.fabric_of(switch) for switch in {each.switch for each in interfaces}}
         information: list[dict[str, Any]] = [
-            {"switch_info": there.switch, "port_id": link.port_id, "switch_id": link.switch_id,
-             "fabric": fabrics[there.switch]}
+            {"switch_info": there.switch, "port_id": there.name, "switch_id": link.switch_id,
+             "fabric": fabrics[there.switch], **({PORT_NAME: link.port_id} if link.port_id != there.name else {})}
             for link, there in zip(links, interfaces, strict=True)
         ]  # fmt: skip
         binding = {

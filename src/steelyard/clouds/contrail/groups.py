@@ -8,7 +8,7 @@ untagged network.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steelyard.clouds.contrail.reading import (
@@ -135,22 +135,21 @@ class Groups:
         found = self._rest.objects("virtual-machine-interface", ids=ids, fields=PORT_FIELDS) if ids else []
         return [carried_by(each) for each in found]
 
-    def without(self, group: Group, *, port_id: str, interface_ids: Collection[str]) -> None:
-        """Take a port, and the switch ports that only it needed, out of a group."""
-        for interface_id in sorted(interface_ids):
-            self._rest.refer(
-                "virtual-port-group", group.id, "physical-interface", interface_id, operation="DELETE"
-            )  # fmt: skip
-        if port_id in group.port_ids and not group.internal:
-            self._rest.refer("virtual-port-group", group.id, "virtual-machine-interface", port_id, operation="DELETE")
+    def leave(self, group: Group, port_id: str) -> None:
+        """Take a port out of a group whose switch ports stay the others'."""
+        self._rest.refer("virtual-port-group", group.id, "virtual-machine-interface", port_id, operation="DELETE")
+
+    def empty(self, group: Group) -> None:
+        """Take all switch ports out of a group."""
+        for interface_id in sorted(group.interface_ids):
+            self._rest.refer("virtual-port-group", group.id, "physical-interface", interface_id, operation="DELETE")
 
     def remove_if_empty(self, group_id: str) -> None:
         """A group that the controller made goes with its last port; its own clean-up may have been faster."""
         group = self.read(group_id)
         if group is None or not group.internal or group.port_ids:
             return
-        for interface_id in sorted(group.interface_ids):
-            self._rest.refer("virtual-port-group", group.id, "physical-interface", interface_id, operation="DELETE")
+        self.empty(group)
         self._rest.remove("virtual-port-group", group.id)
 
 

@@ -34,6 +34,8 @@ GROUP_FIELDS: Final = ("physical_interface_refs", "virtual_machine_interface_ref
 
 DEVICE: Final = "steelyard_device_id"
 """Key among a VMI's bindings: the owner of a port of Steelyard's own, which has no virtual machine object."""
+PORT_NAME: Final = "steelyard_port_id"
+"""Key in a link of a binding profile: the switch port as the switch calls it, where the controller's name differs."""
 DNS_OPTIONS: Final = frozenset({"6", "23", "domain-name-servers", "dns-servers"})
 NO_GATEWAY: Final = "0.0.0.0"  # noqa: S104 - the controller's word for none
 _READS: Final = 4
@@ -251,6 +253,7 @@ def links_in(bindings: Mapping[str, str]) -> tuple[SwitchLink, ...]:
             name, port = entry.maybe_text("switch_info"), entry.maybe_text("port_id")
             if port is None:
                 continue
+            port = entry.maybe_text(PORT_NAME) or port
             found.append(SwitchLink((entry.maybe_text("switch_id") or "").lower(), port, name))
         return tuple(found)
     except (ValueError, RecursionError, SteelyardError):

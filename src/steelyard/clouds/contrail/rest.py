@@ -145,6 +145,11 @@ class ContrailRest(Rest):
         }  # fmt: skip
         self.again(lambda: self.call("POST", "ref-update", body=body))
 
+    def forget(self, identifier: str, field: str, keys: Collection[str]) -> None:
+        """Remove keys of a map property, and nothing else."""
+        updates = [{"field": field, "operation": "delete", "position": key} for key in keys]
+        self.again(lambda: self.call("POST", "prop-collection-update", body={"uuid": identifier, "updates": updates}))
+
     def find(self, kind: str, fq_name: Sequence[str]) -> str | None:
         """The uuid of the object with this name, if there is one."""
         body = {"type": kind, "fq_name": list(fq_name)}
@@ -176,7 +181,8 @@ class ContrailRest(Rest):
 
     def _paged(self, kind: str, fields: Collection[str]) -> Iterator[Document]:
         """Page by page, by the marker that the controller gives. One that knows no pages answers all at once."""
-        query: dict[str, Any] = {"detail": "true", "page_limit": PAGE}
+        # A limit alone does nothing: it is the marker that makes pages, and "none" stands for the first.
+        query: dict[str, Any] = {"detail": "true", "page_limit": PAGE, "page_marker": "none"}
         if fields:
             query["fields"] = ",".join(fields)
         seen: set[str] = set()
