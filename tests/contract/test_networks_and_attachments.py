@@ -13,6 +13,10 @@ from steelyard.nouns import AttachmentSpec, HostRoute, Lag, Network, NetworkPort
 
 from .stages import Stage
 
+pytestmark = pytest.mark.parametrize(
+    "stage", ["fake", "contrail", pytest.param("embedded", marks=pytest.mark.embedded)], indirect=True
+)
+
 
 def add(stage: Stage) -> Network:
     network = stage.tenant.networks.create(stage.name("network"))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from steelyard.errors import Duplicate, Forbidden, Invalid, Refused
 from steelyard.naming import check_name, shown
-from steelyard.nouns import Actor, Network, NetworkPort, Subnet
+from steelyard.networks.ranges import Net, place_pools, place_routes
+from steelyard.nouns import Actor, HostRoute, Network, NetworkPort, Subnet
 
 MAX_SUBNETS = 10
 """Of one network, in one request."""
 MAX_DNS_SERVERS = 5
 """Neutron's `max_dns_nameservers`."""
-
-Net = IPv4Network | IPv6Network
 
 
 class NetworkRole(StrEnum):
@@ -104,6 +103,8 @@ class NewSubnet:
     gateway: str | None = None
     """None: the first address."""
     dns_servers: tuple[str, ...] = ()
+    asked_pools: tuple[tuple[str, str], ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
 
     @property
     def gateway_address(self) -> str:
@@ -115,6 +116,8 @@ class NewSubnet:
 
         The default leaves the gateway out, but would give a server the address that its neighbours ask for DNS.
         """
+        if self.asked_pools:
+            return self.asked_pools
         inside = {ip_address(server) for server in self.dns_servers if ip_address(server) in self.cidr}
         if not inside:
             return ()
@@ -145,11 +148,14 @@ def new_network(
     operators: OperatorNetworks,
     gateways: Sequence[str] = (),
     dns_servers: Sequence[str] = (),
+    pools: Sequence[tuple[str, str]] = (),
+    routes: Sequence[tuple[str, str]] = (),
 ) -> NewNetwork:
-    """Check what a user typed. Each gateway goes to the subnet that it is in, each DNS server to its IP version.
+    """Check what a user typed. Each gateway, pool (first, last) and route (destination, next hop) goes to the subnet
+    that it is in, each DNS server to its IP version.
 
     Raises `Invalid`: `invalid_name`, `reserved_name`, `invalid_cidr`, `overlapping_subnets`, `invalid_gateway`,
-    `invalid_dns`.
+    `invalid_dns`, `invalid_pool`, `invalid_route`.
     """
     check_name("network", name)
     if operators.reserves(name):
@@ -168,13 +174,19 @@ def new_network(
     _require_disjoint(networks)
     gateway_of = _place_gateways(networks, gateways)
     servers = _parse_dns(dns_servers, networks)
-    subnets = tuple(
+    bare = [
         NewSubnet(
             cidr=network,
             gateway=gateway_of.get(network),
             dns_servers=tuple(server for server in servers if ip_address(server).version == network.version),
         )
         for network in networks
+    ]
+    pools_of = place_pools(networks, pools, {each.cidr: (each.gateway_address, *each.dns_servers) for each in bare})
+    routes_of = place_routes(networks, routes)
+    subnets = tuple(
+        replace(each, asked_pools=pools_of.get(each.cidr, ()), host_routes=routes_of.get(each.cidr, ()))
+        for each in bare
     )
     for subnet in subnets:
         if not subnet.pools and any(ip_address(server) in subnet.cidr for server in subnet.dns_servers):

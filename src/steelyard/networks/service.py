@@ -111,12 +111,17 @@ class NetworkService:
         *,
         gateways: Sequence[str] = (),
         dns_servers: Sequence[str] = (),
+        pools: Sequence[tuple[str, str]] = (),
+        routes: Sequence[tuple[str, str]] = (),
     ) -> ShownNetwork:
         """A network that only the caller's project sees, with its subnets; all of it or nothing.
 
         Raises `Invalid`, `Duplicate`, and what the network controller refuses.
         """
-        wanted = new_network(name, cidrs, operators=self._operators, gateways=gateways, dns_servers=dns_servers)
+        wanted = new_network(
+            name, cidrs, operators=self._operators, gateways=gateways, dns_servers=dns_servers, pools=pools,
+            routes=routes,
+        )  # fmt: skip
         if actor.project_id is None:
             raise Forbidden(
                 "A system-scoped token has no project that a network could belong to.",
@@ -165,6 +170,7 @@ class NetworkService:
                     gateway=subnet.gateway_address,
                     pools=subnet.pools,
                     dns_servers=subnet.dns_servers,
+                    host_routes=subnet.host_routes,
                 )
             )
             for number, subnet in enumerate(wanted.subnets)
