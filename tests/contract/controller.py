@@ -101,7 +101,9 @@ class ControllerAtHand:
     def add_switch(self, name: str, *ports: str, mac: str | None = None) -> str:
         more = {"physical_router_management_mac": mac} if mac else {}
         fabric = [{"to": [ROOT, "default-fabric"], "attr": None}]
-        router = self.make("physical-router", [ROOT, name], parent_type="global-system-config", fabric_refs=fabric, **more)
+        router = self.make(
+            "physical-router", [ROOT, name], parent_type="global-system-config", fabric_refs=fabric, **more
+        )
         for port in ports:
             self.make("physical-interface", [ROOT, name, port], parent_type="physical-router")
         return router
@@ -139,7 +141,10 @@ def controller_at_hand(directory: Path) -> Iterator[ControllerAtHand]:
         for number, name in enumerate(OPERATORS):
             provider = {"segmentation_id": 2101 + number, "physical_network": "physnet1"}
             controller.make(
-                "virtual-network", ["default-domain", "admin", name], parent_type="project", provider_properties=provider
+                "virtual-network",
+                ["default-domain", "admin", name],
+                parent_type="project",
+                provider_properties=provider,
             )
         controller.add_switch("no-such-switch", "Ethernet99")
         controller.add_switch("no-such-other", "Ethernet99")
