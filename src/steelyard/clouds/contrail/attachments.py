@@ -185,7 +185,9 @@ class ContrailAttachments:
         if of is None and len(found) <= FEW:
             of = list(dict.fromkeys(network for each in found if (network := network_id_of(each))))
         addresses = addresses_by_port(self._addresses.of_networks(of))
-        groups = self._groups.all() if len(found) > FEW else self._groups.some(_groups_of(found))
+        # A tenant's port does not say which groups have it: those are not the tenant's to see.
+        by_one = len(found) <= FEW and self._rest.is_admin
+        groups = self._groups.some(_groups_of(found)) if by_one else self._groups.all()
         wired = {port_id for group in groups if group.interface_ids for port_id in group.port_ids}
         if among is None:
             nics = [each.text("uuid") for each in found if pairs_of(each).get("vnic_type") == "baremetal"]
