@@ -569,6 +569,31 @@ def test_a_name_that_is_taken(site: Site) -> None:
 # Observation
 
 
+def test_the_port_group_says_where_a_port_is_and_not_its_profile(site: Site) -> None:
+    """As after a Neutron plugin, or hands in the controller's screens: what is carried counts."""
+    network = site.network()
+    port = site.port(network)
+    [group] = site.groups_of("xe-0/0/1")
+    [there, other] = [
+        next(
+            each["uuid"]
+            for each in site.controller.all("physical-interface")
+            if each["fq_name"][-2:] == [site.leaf, name]
+        )
+        for name in ("xe-0/0/1", "xe-0/0/2")
+    ]
+    site.controller.refer("virtual-port-group", group["uuid"], "physical-interface", there, operation="DELETE")
+    lost = site.own.attachments.get(port.id)
+    assert (lost.link, lost.status) == (site.link(), "DOWN"), "it is said to be there, and nothing carries it"
+    site.controller.refer("virtual-port-group", group["uuid"], "physical-interface", other)
+    moved = site.own.attachments.get(port.id)
+    assert (moved.link, moved.status) == (site.link("xe-0/0/2"), "ACTIVE"), "with the MAC that the controller has"
+    assert [each.link for each in site.own.attachments.bound(NODE)] == [site.link("xe-0/0/2")]
+    back = site.own.attachments.bind(port.id, node_id=NODE, mac=port.mac, link=site.link())
+    assert back.link == site.link()
+    assert (site.networks_on("xe-0/0/1"), site.networks_on("xe-0/0/2")) == ({network.id}, set())
+
+
 def test_many_ports_take_few_requests(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     network = site.network("10.50.0.0/24")
     for number in range(30):

@@ -169,9 +169,11 @@ class ContrailAttachments:
 
     def _one(self, port: Document) -> NetworkPort:
         addresses = addresses_by_port(self._addresses.of_port(port.text("uuid")))
-        wired = any(group.interface_ids for group in self._groups.of_port(port.text("uuid")))
+        groups = self._groups.of_port(port.text("uuid"))
+        wired = any(group.interface_ids for group in groups)
+        links = self._groups.links([port], groups)[port.text("uuid")]
         subports = [_subport(child) for child in self._children(port.text("uuid"))]
-        return self._shown(port, addresses.get(port.text("uuid"), []), wired, subports)
+        return self._shown(port, addresses.get(port.text("uuid"), []), links, wired, subports)
 
     def _whole(
         self, found: Sequence[Document], *, of: Sequence[str] | None = None, among: Sequence[Document] | None = None
@@ -188,6 +190,7 @@ class ContrailAttachments:
         # A tenant's port does not say which groups have it: those are not the tenant's to see.
         by_one = len(found) <= FEW and self._rest.is_admin
         groups = self._groups.some(_groups_of(found)) if by_one else self._groups.all()
+        links = self._groups.links(found, groups)
         wired = {port_id for group in groups if group.interface_ids for port_id in group.port_ids}
         if among is None:
             nics = [each.text("uuid") for each in found if pairs_of(each).get("vnic_type") == "baremetal"]
@@ -198,15 +201,16 @@ class ContrailAttachments:
                 for parent in ref_ids(each, "virtual_machine_interface_refs"):
                     children.setdefault(parent, []).append(_subport(each))
         return [
-            self._shown(each, addresses.get(each.text("uuid"), []), each.text("uuid") in wired,
-                        children.get(each.text("uuid"), []))
+            self._shown(each, addresses.get(each.text("uuid"), []), links[each.text("uuid")],
+                        each.text("uuid") in wired, children.get(each.text("uuid"), []))
             for each in found
         ]  # fmt: skip
 
     def _shown(
-        self, port: Document, addresses: Sequence[FixedAddress], wired: bool, subports: Sequence[Subport]
-    ) -> NetworkPort:
-        shown = port_of(port, addresses, wired=wired, whole=self._rest.is_admin, subports=subports)
+        self, port: Document, addresses: Sequence[FixedAddress], links: Sequence[SwitchLink], wired: bool,
+        subports: Sequence[Subport],
+    ) -> NetworkPort:  # fmt: skip
+        shown = port_of(port, addresses, links=links, wired=wired, whole=self._rest.is_admin, subports=subports)
         # A sub-interface is on its parent's NIC, and not a second port there.
         return shown if tag_of(port) is None else replace(shown, host_id=None, link=None, more_links=())
 

@@ -8,12 +8,14 @@ untagged network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from steelyard.clouds.contrail.reading import (
     GROUP_FIELDS,
     PORT_FIELDS,
+    links_in,
     network_id_of,
     pairs_of,
     ref_ids,
@@ -26,6 +28,8 @@ from steelyard.nouns import SwitchLink
 
 GSC = "default-global-system-config"
 DEFAULT_FABRIC = "default-fabric"
+CHASSIS_FRESH = 60.0
+"""Seconds for which the MACs of switches are believed."""
 INTERNAL = "vpg-internal-"
 """Begins the names of groups that the controller makes, and removes, itself."""
 
@@ -51,6 +55,8 @@ class Group:
     interface_ids: frozenset[str]
     port_ids: tuple[str, ...]
     """Of the VMIs whose networks its switch ports carry."""
+    places: tuple[tuple[str, str], ...] = ()
+    """Its switch ports by name: the switch's, and the port's in the controller."""
 
     @property
     def internal(self) -> bool:
@@ -73,8 +79,48 @@ class Carried:
 class Groups:
     """With Steelyard's own rights: tenants never see interfaces or port groups."""
 
-    def __init__(self, rest: ContrailRest):
+    def __init__(self, rest: ContrailRest, *, clock: Callable[[], float] = time.monotonic):
         self._rest = rest
+        self._clock = clock
+        self._chassis: tuple[float, Mapping[str, str]] = (float("-inf"), {})
+
+    def links(self, ports: Iterable[Document], groups: Iterable[Group]) -> dict[str, tuple[SwitchLink, ...]]:
+        """The switch ports that each port is on, by the port's uuid: those of its group, whatever its profile says.
+
+        The profile's word for one of them is kept, since it has the switch's id and the switch's own name for the
+        port; for one that it does not name, the id is what the controller has as the switch's MAC. A port in no group
+        has what its profile says.
+        """
+        of: dict[str, list[tuple[str, str]]] = {}
+        for group in groups:
+            for port_id in group.port_ids:
+                of.setdefault(port_id, []).extend(group.places)
+        found: dict[str, tuple[SwitchLink, ...]] = {}
+        for port in ports:
+            said = links_in(pairs_of(port))
+            places = of.get(port.text("uuid")) or []
+            by_place = {(link.switch_name or "", interface_name(link.port_id)): link for link in said}
+            if set(places) == by_place.keys() or not places:
+                found[port.text("uuid")] = said  # in the order in which they were given
+            else:
+                found[port.text("uuid")] = tuple(by_place.get(place) or self._link_at(place) for place in places)
+        return found
+
+    def _link_at(self, place: tuple[str, str]) -> SwitchLink:
+        switch, port = place
+        return SwitchLink(self._chassis_ids().get(switch, ""), port, switch)
+
+    def _chassis_ids(self) -> Mapping[str, str]:
+        """MACs of switches by name, as the controller has them; a minute old at most."""
+        if self._clock() - self._chassis[0] > CHASSIS_FRESH:
+            found = self._rest.objects("physical-router", fields=("physical_router_management_mac",))
+            known = {
+                names[-1]: mac.lower()
+                for each in found
+                if (names := each.texts("fq_name")) and (mac := each.maybe_text("physical_router_management_mac"))
+            }
+            self._chassis = (self._clock(), known)
+        return self._chassis[1]
 
     def interfaces(self, links: Sequence[SwitchLink]) -> list[Interface]:
         """The switch ports of these cables. Raises `NotFound` (`unknown_switch_port`) for one that is not known."""
@@ -165,6 +211,11 @@ def group_of(found: Document) -> Group:
         name=names[-1] if names else "",
         interface_ids=frozenset(ref_ids(found, "physical_interface_refs")),
         port_ids=ref_ids(found, "virtual_machine_interface_refs"),
+        places=tuple(
+            (name[-2], name[-1])
+            for ref in found.documents("physical_interface_refs", "a reference")
+            if len(name := ref.texts("to")) >= 2
+        ),
     )
 
 

@@ -286,12 +286,13 @@ def addresses_by_port(instance_ips: Iterable[Document]) -> dict[str, list[FixedA
 
 
 def port_of(
-    found: Document, addresses: Sequence[FixedAddress], *, wired: bool, whole: bool, subports: Sequence[Subport] = ()
-) -> NetworkPort:
-    """A VMI as a port. `wired`: its port group has switch ports. `whole`: with its binding, for administrators."""
+    found: Document, addresses: Sequence[FixedAddress], *, links: Sequence[SwitchLink], wired: bool, whole: bool,
+    subports: Sequence[Subport] = (),
+) -> NetworkPort:  # fmt: skip
+    """A VMI as a port. `links`: its switch ports; `wired`: its port group has them. `whole`: with its binding, for
+    administrators."""
     bindings = pairs_of(found)
     macs = _inside(found, "virtual_machine_interface_mac_addresses").texts("mac_address")
-    links = links_in(bindings)
     vnic = bindings.get("vnic_type") or "normal"
     host = bindings.get("host_id") or None
     up = wired if vnic == "baremetal" else host not in (None, "null")
@@ -309,7 +310,7 @@ def port_of(
         status="ACTIVE" if up else "DOWN",
         link=links[0] if links and whole else None,
         created_at=_created(found),
-        more_links=links[1:] if whole else (),
+        more_links=tuple(links[1:]) if whole else (),
         security_groups=ref_ids(found, "security_group_refs"),
         subports=tuple(subports),
     )
