@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from steelyard.clouds.contrail.addresses import Addresses
-from steelyard.clouds.contrail.flips import VMI, Flips
+from steelyard.clouds.contrail.flips import BINDINGS, VMI, Flips
 from steelyard.clouds.contrail.groups import Groups
 from steelyard.clouds.contrail.networks import project_name
 from steelyard.clouds.contrail.reading import (
@@ -65,9 +65,12 @@ class ContrailAttachments:
     def bound(self, node_id: str) -> list[NetworkPort]:
         if not self._rest.is_admin:
             return []
-        found = self._rest.objects(VMI, fields=PORT_FIELDS)
+        # The controller cannot be asked by binding; so that of all is read, and the rest only of those that are meant.
+        bindings = self._rest.objects(VMI, fields=(BINDINGS,))
+        ids = [each.text("uuid") for each in bindings if pairs_of(each).get("host_id") == node_id]
+        found = self._rest.objects(VMI, fields=PORT_FIELDS, ids=ids) if ids else []
         mine = [each for each in found if pairs_of(each).get("host_id") == node_id and tag_of(each) is None]
-        return self._whole(mine, among=found)
+        return self._whole(mine)
 
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         self._rest.require_admin("binding a port")

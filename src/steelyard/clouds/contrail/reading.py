@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from steelyard.clouds.contrail.rest import CONTROLLER, hex_of
 from steelyard.clouds.openstack.reading import Document
-from steelyard.errors import SteelyardError
+from steelyard.errors import SteelyardError, UpstreamError
 from steelyard.nouns import FixedAddress, HostRoute, Network, NetworkPort, Subnet, Subport, SwitchLink
 
 NETWORK_FIELDS: Final = (
@@ -47,7 +47,12 @@ _READS: Final = 4
 
 def ref_ids(found: Document, name: str) -> tuple[str, ...]:
     """The uuids of what an object refers to, or (`..._back_refs`) what refers to it."""
-    return tuple(ref.text("uuid") for ref in found.documents(name, "a reference"))
+    refs = found.data.get(name) or []
+    if not isinstance(refs, list) or not all(
+        isinstance(ref, dict) and isinstance(ref.get("uuid"), str) for ref in refs
+    ):
+        raise UpstreamError(f"{found.service} answered {found.what} whose {name!r} is no list of references")
+    return tuple(ref["uuid"] for ref in refs)
 
 
 def ref_name(found: Document, name: str) -> str | None:
@@ -59,9 +64,14 @@ def ref_name(found: Document, name: str) -> str | None:
 
 def pairs_of(found: Document, name: str = "virtual_machine_interface_bindings") -> dict[str, str]:
     """A map property as a mapping; a value that is no text is left out."""
-    holder = Document(dict(found.mapping(name)), service=found.service, what="bindings")
-    pairs = holder.documents("key_value_pair", "a pair")
-    return {pair.text("key"): value for pair in pairs if isinstance(value := pair.data.get("value"), str)}
+    pairs = found.mapping(name).get("key_value_pair") or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, dict) for pair in pairs):
+        raise UpstreamError(f"{found.service} answered {found.what} whose {name!r} is no list of pairs")
+    return {
+        key: value
+        for pair in pairs
+        if isinstance(key := pair.get("key"), str) and isinstance(value := pair.get("value"), str)
+    }
 
 
 def as_pairs(pairs: Mapping[str, str]) -> dict[str, Any]:

@@ -182,7 +182,9 @@ class ContrailRest(Rest):
     def _paged(self, kind: str, fields: Collection[str]) -> Iterator[Document]:
         """Page by page, by the marker that the controller gives. One that knows no pages answers all at once."""
         # A limit alone does nothing: it is the marker that makes pages, and "none" stands for the first.
-        query: dict[str, Any] = {"detail": "true", "page_limit": PAGE, "page_marker": "none"}
+        query: dict[str, Any] = {
+            "detail": "true", "exclude_hrefs": "true", "page_limit": PAGE, "page_marker": "none"
+        }  # fmt: skip
         if fields:
             query["fields"] = ",".join(fields)
         seen: set[str] = set()
@@ -199,7 +201,12 @@ class ContrailRest(Rest):
         raise UpstreamError(f"{CONTROLLER.title} answers pages of {kind} without end")
 
     def _by(self, kind: str, fields: Collection[str], name: str, group: Sequence[str]) -> list[Document]:
-        query = {"detail": "true", name: ",".join(group), **({"fields": ",".join(fields)} if fields else {})}
+        query = {
+            "detail": "true",
+            "exclude_hrefs": "true",
+            name: ",".join(group),
+            **({"fields": ",".join(fields)} if fields else {}),
+        }
         return _entries(self.again(lambda: self.get(plural(kind), params=query, what=f"a list of {kind}")), kind)
 
     def _by_ids(self, kind: str, fields: Collection[str], group: Sequence[str]) -> list[Document]:
