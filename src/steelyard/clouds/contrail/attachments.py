@@ -85,10 +85,17 @@ class ContrailAttachments:
             port = self._operator.read(VMI, identifier)
             self._flips.bind(port, node_id=spec.node_id, mac=spec.mac, links=links, fresh=fresh)
         except SteelyardError:
-            if fresh:
+            if fresh and self._is_unbound(identifier):
                 self.delete(identifier)
             raise
         return self.get(identifier)
+
+    def _is_unbound(self, port_id: str) -> bool:
+        """Whether a port is there and on no NIC: one that another server of ours has bound meanwhile stays."""
+        try:
+            return not pairs_of(self._operator.read(VMI, port_id, fields=(BINDINGS,))).get("host_id")
+        except NotFound:
+            return False
 
     def _make(self, spec: AttachmentSpec, identifier: str) -> bool:
         """The unbound port; false if it was there."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from steelyard.clouds.contrail.groups import Groups, Interface
 from steelyard.clouds.contrail.reading import PORT_NAME, as_pairs, network_id_of, pairs_of, ref_ids, tag_of
-from steelyard.clouds.contrail.rest import ContrailRest
+from steelyard.clouds.contrail.rest import ContrailRest, place_is_taken
 from steelyard.clouds.contrail.vlans import Vlans
 from steelyard.clouds.openstack.reading import Document
 from steelyard.errors import Conflict, Invalid, SteelyardError, UpstreamError
@@ -66,6 +66,10 @@ class Flips:
             wrong = self._wrong(port_id, network_id, interfaces, vlan, tag_of(port))
         except SteelyardError as error:
             self._off_again(port_id, error)
+            if isinstance(error, Invalid) and place_is_taken(error):
+                raise Conflict(
+                    error.detail, code="switch_port_taken", next="steelyard isolation check", internal=error.internal
+                ) from None
             raise
         if wrong:
             failed = Conflict(f"the port was put on its switch port and is not alone there: {wrong}",

@@ -34,7 +34,10 @@ PAUSE: Final = 0.3
 T = TypeVar("T")
 
 _TAKEN: Final = re.compile(r"already exists with uuid: ([0-9a-fA-F-]{36})")
-_VLAN_TAKEN: Final = re.compile(r"only one (Native/)?Untagged VLAN|more than one VLAN|more than one Virtual Network")
+_PLACE_TAKEN: Final = re.compile(
+    r"already exists (for virtual port group|in virtual network)|already belong to the vpg|"
+    r"more than one (VLAN|Virtual)|only one (Native/)?Untagged"
+)
 
 
 def hex_of(identifier: str) -> str:
@@ -242,9 +245,9 @@ def taken_by(error: SteelyardError) -> str | None:
     return found.group(1).lower() if found else None
 
 
-def refuses_vlan(error: SteelyardError) -> bool:
-    """Whether a refusal says that the switch port or the network has another VLAN already."""
-    return _VLAN_TAKEN.search(error.detail) is not None
+def place_is_taken(error: SteelyardError) -> bool:
+    """Whether a refusal (400, in words that differ by release) says that the switch port or its VLAN is another's."""
+    return _PLACE_TAKEN.search(error.detail) is not None
 
 
 def _entries(answer: Document, kind: str) -> list[Document]:
