@@ -110,10 +110,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
     "server": Command(
-        "Deployed servers: create, list, show, wait, power, rebuild, rescue, delete.",
+        "Deployed servers: create, list, show, wait, power, rebuild, rescue, nic, delete.",
         (
             "steelyard.lifecycle.commands:server_app",
             "steelyard.lifecycle.renewal_commands:app",
+            "steelyard.networks.nic_commands:app",
             "steelyard.events.commands:server_app",
         ),
         _TENANT,

@@ -55,10 +55,12 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
-from steelyard.networks import preflight_routes
+from steelyard.networks import attach_work, nic_routes, preflight_routes
 from steelyard.networks import routes as networks_routes
+from steelyard.networks.attaching import NicService
 from steelyard.networks.service import NetworkService
 from steelyard.networks.set_up import PreflightService
+from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
 from steelyard.operations.bulking import Bulk
@@ -90,6 +92,7 @@ class Steelyard:
     images: ImageService
     flavors: FlavorService
     networks: NetworkService
+    nics: NicService
     ipam: IpamService
     discovery: DiscoveryService
     inventory: InventoryService
@@ -129,6 +132,8 @@ def assemble(
     reconcilers = PeriodicReconcilers(store.reconcilers, lease)
     leaks = LeakService(clouds=clouds, store=store, observer=observer)
     fleet_check = FleetCheck(clouds=clouds, switches=switches, settings=settings, store=store, observer=observer)
+    networks = NetworkService(clouds=clouds, settings=settings)
+    lifecycle = LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -138,11 +143,14 @@ def assemble(
         prober=prober,
         images=ImageService(clouds=clouds, operations=operations, store=store, settings=settings),
         flavors=FlavorService(clouds=clouds),
-        networks=NetworkService(clouds=clouds, settings=settings),
+        networks=networks,
+        nics=NicService(
+            clouds=clouds, operations=operations, store=store, networks=networks, find=lifecycle.server
+        ),
         ipam=IpamService(clouds=clouds),
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
-        lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
+        lifecycle=lifecycle,
         isolation=IsolationService(
             clouds=clouds,
             switches=switches,
@@ -171,6 +179,7 @@ def assemble(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *attach_work.kinds(clouds, store, settings, switches, built.isolation.show),
         *drift_work.kinds(built.drift),
     )
     built.bulk.register(*lifecycle_bulk.actions(built.lifecycle), *discovery_bulk.actions(built.discovery))
@@ -184,6 +193,7 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
     return built
 
 
@@ -195,6 +205,7 @@ def create_app(built: Steelyard) -> FastAPI:
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
             preflight_routes.router(PreflightService(clouds=built.clouds, settings=built.settings)),
+            nic_routes.router(built.nics),
             ipam_routes.router(built.ipam),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),

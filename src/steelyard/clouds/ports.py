@@ -307,7 +307,8 @@ class Attachments(Protocol):
     def unbind(self, port_id: str) -> None:
         """Take a port off its NIC; port, MAC and addresses stay reserved."""
 
-    def delete(self, port_id: str) -> None: ...
+    def delete(self, port_id: str) -> None:
+        """With its sub-interfaces."""
 
 
 @runtime_checkable
@@ -335,6 +336,9 @@ class SecurityGroups(Protocol):
     """The network controller's security groups, as the credentials see them."""
 
     def all(self) -> list[SecurityGroup]: ...
+
+    def put(self, port_id: str, group_ids: Sequence[str]) -> None:
+        """Replace the groups of a port."""
 
     def enforced_on_nics(self) -> bool:
         """Whether this controller has the groups of a server's port enforced, by the switch or by itself. False: it

@@ -13,6 +13,7 @@ from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdic
 from steelyard.isolation.parking import is_busy, wanted_move
 from steelyard.isolation.policy import Trouble
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import Instance, NetworkPort, Node, NodePort
 
 
@@ -151,7 +152,7 @@ def severity(found: Attachment) -> Severity:
 
 
 def _elsewhere(view: View, intended: View) -> bool:
-    return not view.idle and (view.vlan != intended.vlan or bool(view.note and "tagged" in view.note))
+    return not view.idle and (view.vlan != intended.vlan or bool(view.note and "also tagged" in view.note))
 
 
 def views(found: Attachment) -> dict[str, Any]:
@@ -171,4 +172,5 @@ def words(view: View) -> str:
     if view.idle:
         return "no network"
     name = view.network or "unknown network"
-    return f"{name} (VLAN {view.vlan})" if view.vlan is not None else name
+    tagged = f", tagged {vlan_ranges(view.tagged)}" if view.tagged else ""
+    return (f"{name} (VLAN {view.vlan})" if view.vlan is not None else name) + tagged

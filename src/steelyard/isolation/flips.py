@@ -26,6 +26,7 @@ from typing import Any, Final
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role
 from steelyard.isolation.parking import (
     MARK,
@@ -34,10 +35,10 @@ from steelyard.isolation.parking import (
     Parked,
     becomes_on,
     in_quarantine,
+    is_on,
     mark_of,
     own_ports,
     parked,
-    same_place,
     tenant_ports,
     to_park,
 )
@@ -162,22 +163,29 @@ class Flips:
             )
         with self._lease(node), self._told(node, Role.TENANT, by) as told:
             attachments = self._attachments(node)
-            links = {nic.mac: nic.link for nic in self._cloud.node_ports.all(node_id=node.id)}
+            nics = self._cloud.node_ports.all(node_id=node.id)
+            by_mac = {nic.mac: nic for nic in nics}
+            bonds = self._cloud.bonds.all(node_id=node.id) if any(nic.bond_id for nic in nics) else []
             for port in own_ports(node, attachments):
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
             networks = {network.id: network for network in self._cloud.networks.all()}
             wanted = []
             for port, mac in self._belonging(node, attachments):
-                link = links.get(mac)
-                if link is None:
+                nic = by_mac.get(mac)
+                if nic is None or nic.link is None:
                     raise Refused(
                         f"NIC {mac} of node {node.label} is not there any more, or nobody knows its switch port.",
                         code="nic_unknown",
                         next=f"steelyard node show {node.label}",
                     )
-                wanted.append(Wanted(link, port.id, mac, networks[port.network_id]))
-                if port.host_id is None or port.status != "ACTIVE" or not same_place(port.link, link):
+                lag = lag_of(nic, nics, bonds)
+                links = lag.links if lag else (nic.link,)
+                tagged = frozenset(subport.vlan for subport in port.subports)
+                network = networks[port.network_id]
+                wanted += [Wanted(link, port.id, mac, network, lag, tagged) for link in links]
+                there = all(is_on(port, link) for link in links)
+                if port.host_id is None or port.status != "ACTIVE" or not there:
                     self._proof.bind(node, wanted[-1])
                     told.moved = True
             told.unread = self._proof.prove(node, wanted)

@@ -16,6 +16,7 @@ from typing import Final
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role, place
 from steelyard.isolation.parking import PORT_OWNER, tenant_ports
 from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
@@ -108,7 +109,8 @@ class Mending:
         return [
             port
             for port in self._cloud.attachments.all()
-            if port.link is not None and (port.mac.lower() == nic.mac.lower() or place(port.link) == there)
+            if port.link is not None
+            and (port.mac.lower() == nic.mac.lower() or there in {place(link) for link in port.links})
         ]
 
     def belonging(self, node: Node, nic: NodePort) -> NetworkPort | None:
@@ -116,7 +118,14 @@ class Mending:
         if node.instance_id is None:
             return None
         ports = tenant_ports(node, self._cloud.attachments.all(device_ids=[node.instance_id]))
-        return next((port for port in ports if port.mac.lower() == nic.mac.lower()), None)
+        macs = {mate.mac for mate in self._mates(nic)}
+        return next((port for port in ports if port.mac.lower() in macs), None)
+
+    def _mates(self, nic: NodePort) -> list[NodePort]:
+        """The NICs that act as one with this one, itself among them."""
+        if nic.bond_id is None:
+            return [nic]
+        return [each for each in self._cloud.node_ports.all(node_id=nic.node_id) if each.bond_id == nic.bond_id]
 
     def _prove_empty(self, node: Node, link: SwitchLink) -> None:
         began = self._clock()
@@ -137,7 +146,12 @@ class Mending:
         network = next((each for each in self._cloud.networks.all() if each.id == port.network_id), None)
         if network is None:
             raise NotFound(f"Network {port.network_id} is gone.", code="network_not_found")
-        return Wanted(nic.link, port.id, nic.mac, network)
+        mac, lag = nic.mac, None
+        if nic.bond_id is not None:
+            bonds = self._cloud.bonds.all(node_id=nic.node_id)
+            mac, lag = port.mac, lag_of(nic, self._mates(nic), bonds)
+        tagged = frozenset(subport.vlan for subport in port.subports)
+        return Wanted(nic.link, port.id, mac, network, lag, tagged)
 
     def _quarantine(self) -> Network:
         networks = self._cloud.networks.all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from steelyard.isolation.policy import PowerOffPolicy as PowerOffPolicy
@@ -39,6 +39,8 @@ class View:
     network: str | None
     vlan: int | None
     note: str | None = None
+    tagged: tuple[int, ...] = ()
+    """The VLANs of its sub-interfaces."""
 
     @property
     def idle(self) -> bool:
@@ -63,6 +65,8 @@ class NicIsolation:
     """What kind of thing is wrong; None where they agree."""
 
 
+WITHOUT = "without the sub-interface VLAN"
+"""How the note on a switch port begins that lacks a tag."""
 Unread = str
 """Why a switch port could not be read."""
 
@@ -88,8 +92,8 @@ class Seen:
         by_place: dict[Place, list[NetworkPort]] = defaultdict(list)
         for port in self.attachments:
             by_mac[port.mac.lower()].append(port)
-            if port.link is not None:
-                by_place[place(port.link)].append(port)
+            for link in port.links:
+                by_place[place(link)].append(port)
         names = {each.segmentation_id: each.name for each in self.networks.values() if each.segmentation_id}
         for name, value in (("_by_mac", dict(by_mac)), ("_by_place", dict(by_place)), ("_names", names)):
             object.__setattr__(self, name, value)
@@ -126,9 +130,14 @@ def compare(
     `state` is Ironic's provision state, `power` on, off or None (not known).
     """
     deployed = state == "active" and instance_id is not None
+    nics = list(nics)
+    mates = defaultdict(list)
+    for nic in nics:
+        mates[nic.bond_id or nic.id].append(nic.mac)
     return [
         _nic(
             nic,
+            mates[nic.bond_id or nic.id],
             role=intended_role(
                 phase, power_off=power_off, state=state, pxe=nic.pxe_enabled, deployed=deployed, power=power
             ),
@@ -140,11 +149,14 @@ def compare(
     ]
 
 
-def _nic(nic: NodePort, *, role: Role, instance_id: str | None, in_transition: bool, seen: Seen) -> NicIsolation:
+def _nic(
+    nic: NodePort, mates: Sequence[str], *, role: Role, instance_id: str | None, in_transition: bool, seen: Seen
+) -> NicIsolation:
+    """`mates`: the MACs of the NICs that act as one with it, its own among them."""
     bound = _attached(nic, role, seen)
-    intended, nic_role = _intended(nic, role, instance_id, seen)
+    intended, nic_role = _intended(nic, mates, role, instance_id, seen)
     controller = _controller(bound, seen)
-    switch, unread = _switch(nic, seen)
+    switch, unread = _switch(nic, seen, frozenset(controller.tagged))
     trouble: Trouble | None = None
     if (foreign := _foreign(nic, bound, nic_role, instance_id, intended, controller)) is not None:
         trouble, why = Trouble.FOREIGN, foreign
@@ -178,16 +190,25 @@ def _there(link: SwitchLink) -> str:
     return f"{link.switch_name or link.switch_id} {link.port_id}"
 
 
-def _intended(nic: NodePort, role: Role, instance_id: str | None, seen: Seen) -> tuple[View, Role]:
-    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle."""
+def _intended(
+    nic: NodePort, mates: Sequence[str], role: Role, instance_id: str | None, seen: Seen
+) -> tuple[View, Role]:
+    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle.
+
+    All NICs of a bond are on the network of the port that carries the MAC of one of them; in quarantine that one only,
+    and the others are on none.
+    """
     if role is Role.IDLE:
         return View(None, None), Role.IDLE
     if role in (Role.TENANT, Role.QUARANTINE):
-        mine = [port for port in seen.with_mac(nic.mac) if instance_id is not None and port.device_id == instance_id]
+        macs = mates if role is Role.TENANT else (nic.mac,)
+        carrying = [port for mac in macs for port in seen.with_mac(mac)]
+        mine = [port for port in carrying if instance_id is not None and port.device_id == instance_id]
         if not mine:
             return View(None, None), Role.IDLE
         if role is Role.TENANT:
-            return _view(mine[0].network_id, seen), Role.TENANT
+            view = _view(mine[0].network_id, seen)
+            return replace(view, tagged=_tagged(mine[:1])), Role.TENANT
     network_id = seen.role_networks.get(role)
     if network_id is None:
         return View(f"the {role} network, which is not known", None), role
@@ -203,10 +224,16 @@ def _controller(bound: Sequence[NetworkPort], seen: Seen) -> View:
         network=", ".join(view.network or "?" for view in views),
         vlan=views[0].vlan if len(views) == 1 else None,
         note=f"status {', '.join(notes)}" if notes else None,
+        tagged=_tagged(bound),
     )
 
 
-def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
+def _tagged(ports: Sequence[NetworkPort]) -> tuple[int, ...]:
+    return tuple(sorted({subport.vlan for port in ports if port.link is not None for subport in port.subports}))
+
+
+def _switch(nic: NodePort, seen: Seen, tagged: frozenset[int]) -> tuple[View | None, str | None]:
+    """`tagged`: what the controller has there for sub-interfaces."""
     if nic.link is None:
         return None, "the NIC's switch port is not known"
     read = seen.switch_ports.get(place(nic.link))
@@ -214,9 +241,10 @@ def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
         return None, f"no reader is configured for switch {nic.link.switch_name or nic.link.switch_id}"
     if isinstance(read, str):
         return None, read
-    tagged = f"also tagged {vlan_ranges(read.tagged_vlans)}" if read.tagged_vlans else None
-    note = ", ".join(said for said in (tagged, read.extra) if said) or None
-    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note), None
+    also = f"also tagged {vlan_ranges(more)}" if (more := read.tagged_vlans - tagged) else None
+    missing = f"{WITHOUT} {vlan_ranges(less)}" if (less := tagged - read.tagged_vlans) else None
+    note = ", ".join(said for said in (also, missing, read.extra) if said) or None
+    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note, tuple(sorted(read.tagged_vlans))), None
 
 
 def _foreign(
@@ -245,8 +273,10 @@ def _wrong(nic: NodePort, bound: Sequence[NetworkPort], intended: View, controll
         return f"intended {_words(intended)}, the controller has {_words(controller)}"
     if bound and (bound[0].link is None or bound[0].status != "ACTIVE"):
         return f"the controller has not bound it: status {bound[0].status or 'unknown'}"
-    if bound and nic.link is not None and bound[0].link is not None and place(bound[0].link) != place(nic.link):
-        return f"the controller bound it to {_there(bound[0].link)}, its cable is in {_there(nic.link)}"
+    places = {place(link): link for port in bound for link in port.links}
+    if places and nic.link is not None and place(nic.link) not in places:
+        where = ", ".join(_there(link) for link in places.values())
+        return f"the controller bound it to {where}, its cable is in {_there(nic.link)}"
     return None
 
 
@@ -254,6 +284,8 @@ def _on_switch(switch: View, controller: View) -> str | None:
     """How the switch differs from the controller, as a sentence."""
     if switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
+    if switch.note and switch.note.startswith(WITHOUT):
+        return f"the switch carries less than intended: {switch.note}"
     if switch.note:
         return f"the switch carries more than intended: {switch.note}"
     return None

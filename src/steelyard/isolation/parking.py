@@ -108,6 +108,11 @@ def same_place(one: SwitchLink | None, other: SwitchLink | None) -> bool:
     return (one.switch_id.lower(), one.port_id) == (other.switch_id.lower(), other.port_id)
 
 
+def is_on(port: NetworkPort, link: SwitchLink | None) -> bool:
+    """Whether the port is bound to this switch port, as one of a bond's or alone."""
+    return any(same_place(each, link) for each in port.links)
+
+
 class Move(StrEnum):
     """What is to be done with a node's NICs."""
 

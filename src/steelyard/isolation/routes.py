@@ -25,6 +25,7 @@ class NetworkViewView(ApiView):
     network: str | None = Field(description="None: on no network.")
     vlan: int | None
     note: str | None
+    tagged: list[int] = Field(default_factory=list, description="VLANs of sub-interfaces.")
 
 
 class NicIsolationView(ApiView):

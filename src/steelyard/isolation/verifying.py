@@ -30,7 +30,7 @@ from steelyard.events.model import EventFilter
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
 from steelyard.isolation.model import Role
-from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, same_place
+from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
 from steelyard.isolation.proof import at_switch
 from steelyard.isolation.reading import named_roles, read_switches, role_networks
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
@@ -217,13 +217,13 @@ class Verifier:
             if not flip.joined and wanted.port_id not in there:
                 wanted = NicWanted(wanted.mac)
             link = known[wanted.mac]
-            mates = [known[other.mac] for other in flip.nics if other.port_id == wanted.port_id]
-            wrong += _at_controller(wanted, link, mates, bound, networks)
+            wrong += _at_controller(wanted, link, bound, networks)
             port = next((port for port in bound if port.id == wanted.port_id), None)
             network = networks.get(port.network_id) if port is not None else None
-            said, why = _said(read[link.switch_id.lower()], wanted, link, network)
+            tagged = frozenset(subport.vlan for subport in port.subports) if port is not None else frozenset()
+            said, why = _said(read[link.switch_id.lower()], wanted, link, network, tagged)
             wrong += [said] if said else []
-            if said and not any(same_place(port.link, link) for port in bound):
+            if said and not any(is_on(port, link) for port in bound):
                 left[wanted.mac] = link
             unread |= {why: None} if why else {}
             told.append(_told(wanted, link, network))
@@ -310,12 +310,11 @@ def _finding(node: Node, flip: Flip, look: _Look, reason: str) -> Finding:
 def _at_controller(
     wanted: NicWanted,
     link: SwitchLink,
-    mates: Sequence[SwitchLink],
     bound: Sequence[NetworkPort],
     networks: Mapping[str, Network],
 ) -> list[str]:
-    """What is wrong in the controller. `mates`: the switch ports of all NICs that share the wanted port."""
-    there = [port for port in bound if same_place(port.link, link) and port.id != wanted.port_id]
+    """What is wrong in the controller. The port of a bond is on the switch ports of all its NICs."""
+    there = [port for port in bound if is_on(port, link) and port.id != wanted.port_id]
     where = f"{link.switch_name or link.switch_id} {link.port_id}"
     wrong = [f"the controller has a port of {_name(port.network_id, networks)} on {where} too" for port in there]
     if wanted.port_id is None:
@@ -324,7 +323,7 @@ def _at_controller(
     if port is None or port.status != "ACTIVE":
         status = "it is not bound to the node" if port is None else f"status {port.status or 'unknown'}"
         wrong.append(f"the controller has not bound port {wanted.port_id} of NIC {wanted.mac}: {status}")
-    elif not any(same_place(port.link, mate) for mate in mates):
+    elif not is_on(port, link):
         at = f"{port.link.switch_name or port.link.switch_id} {port.link.port_id}" if port.link else "no switch port"
         wrong.append(f"the controller has bound NIC {wanted.mac} to {at}, its cable is in {where}")
     elif wanted.network_id is not None and port.network_id != wanted.network_id:
@@ -334,7 +333,11 @@ def _at_controller(
 
 
 def _said(
-    read: Sequence[SwitchPort] | SteelyardError, wanted: NicWanted, link: SwitchLink, network: Network | None
+    read: Sequence[SwitchPort] | SteelyardError,
+    wanted: NicWanted,
+    link: SwitchLink,
+    network: Network | None,
+    tagged: frozenset[int],
 ) -> tuple[str | None, str | None]:
     """What is wrong on the switch; and why nobody can tell, where it has no reader or the network no VLAN."""
     if isinstance(read, NotFound) and read.code == "switch_unknown":
@@ -345,7 +348,7 @@ def _said(
         return None, None  # the controller has no such port, which is said already
     if network is not None and network.segmentation_id is None:
         return None, f"the network {network.name} has no VLAN that could be compared"
-    return at_switch(read, link, network), None
+    return at_switch(read, link, network, tagged), None
 
 
 def _told(wanted: NicWanted, link: SwitchLink, network: Network | None) -> Mapping[str, Any]:

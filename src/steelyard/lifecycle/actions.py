@@ -31,6 +31,11 @@ class Action(StrEnum):
     REBUILD = "rebuild"
     RESCUE = "rescue"
     UNRESCUE = "unrescue"
+    ATTACH = "attach a NIC"
+    DETACH = "detach a NIC"
+    MOVE = "move a NIC"
+    TAG = "add a sub-interface"
+    UNTAG = "remove a sub-interface"
     RELEASE = "release"
     RECLAIM = "reclaim"
     INSPECT = "inspect again"
@@ -135,6 +140,29 @@ RULES: Final[Mapping[Action, Rule]] = {
     Action.UNRESCUE: Rule(
         Who.TENANT, "taken out of rescue", "Boots from the disk again.", {Phase.RESCUE: Phase.ACTIVE},
         "steelyard server unrescue SERVER", "servers.unrescue", on_server=True,
+    ),
+    Action.ATTACH: Rule(
+        Who.TENANT, "given a NIC", "Puts one more NIC on a network, proven in the controller and on the switch.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic attach SERVER --network N", "servers.attach", on_server=True,
+        condition="A NIC is free.",
+    ),
+    Action.DETACH: Rule(
+        Who.TENANT, "taken off a network", "Takes a NIC off its network, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic detach SERVER NIC", "servers.detach", on_server=True,
+    ),
+    Action.MOVE: Rule(
+        Who.TENANT, "moved to another network",
+        "Takes a NIC from its network to another one, and puts it back where that cannot be proven.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic move SERVER NIC --network N", "servers.move", on_server=True,
+    ),
+    Action.TAG: Rule(
+        Who.TENANT, "given a sub-interface",
+        "Has a NIC carry one more network, tagged with that network's VLAN, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic tag SERVER NIC --network N", "servers.tag", on_server=True,
+    ),
+    Action.UNTAG: Rule(
+        Who.TENANT, "relieved of a sub-interface", "Takes a sub-interface off a NIC, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic untag SERVER NIC --network N", "servers.untag", on_server=True,
     ),
     Action.RELEASE: Rule(
         Who.TENANT, "released",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from steelyard.clouds.fake.port import FakePort, call
@@ -132,6 +133,16 @@ class FakeSecurityGroups(FakePort):
     def all(self) -> list[SecurityGroup]:
         self.world.default_group(self.actor.project_id)
         return [group for group in self.world.security_groups.values() if self.sees(group.project_id)]
+
+    @call
+    def put(self, port_id: str, group_ids: Sequence[str]) -> None:
+        self.require_writer("changing a port")
+        port = self.world.fabric.ports.get(port_id)
+        if port is None or not self.sees(port.project_id):
+            raise NotFound(f"port {port_id} could not be found")
+        if unknown := [group_id for group_id in group_ids if group_id not in self.world.security_groups]:
+            raise NotFound(f"security group {unknown[0]} does not exist")
+        self.world.fabric.ports[port_id] = replace(port, security_groups=tuple(group_ids))
 
     @call
     def enforced_on_nics(self) -> bool:

@@ -164,6 +164,8 @@ class FakeAttachments(FakePort):
         if port is None or not self.sees(port.project_id):
             return
         self.require_writer("deleting a port")
+        for subport in port.subports:
+            self.world.fabric.remove_port(subport.port_id)
         self.world.fabric.remove_port(port_id)
 
     def _shown(self, port: NetworkPort) -> NetworkPort:

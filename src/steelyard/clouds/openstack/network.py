@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import NETWORK, Access, Rest, part
-from steelyard.errors import Forbidden, Invalid
+from steelyard.errors import Conflict, Forbidden, Invalid
 from steelyard.nouns import (
     AttachmentSpec,
     FixedAddress,
@@ -140,7 +140,19 @@ class OpenstackAttachments:
         return port_of(self._rest.document(answer, "a port").document("port", "a port"))
 
     def delete(self, port_id: str) -> None:
-        self._rest.delete(f"ports/{part(port_id)}")
+        path = f"ports/{part(port_id)}"
+        try:
+            self._rest.delete(path)
+        except Conflict:
+            # Neutron deletes no port that is a trunk's parent: its sub-interfaces go with it.
+            trunks = list(self._rest.pages("trunks", "trunks", what="a trunk", params={"port_id": port_id}))
+            if not trunks:
+                raise
+            for trunk in trunks:
+                self._rest.delete(f"trunks/{part(trunk.text('id'))}")
+                for subport in trunk.documents("sub_ports", "a subport"):
+                    self._rest.delete(f"ports/{part(subport.text('port_id'))}")
+            self._rest.delete(path)
 
 
 def is_at(port: NetworkPort, link: SwitchLink, lag: Lag | None = None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 from steelyard.clouds.openstack.network import OpenstackAttachments
 from steelyard.clouds.openstack.reading import Document
@@ -95,6 +96,10 @@ class OpenstackSecurityGroups:
             SecurityGroup(group.text("id"), group.maybe_text("name") or "", group.maybe_text("project_id"))
             for group in found
         ]
+
+    def put(self, port_id: str, group_ids: Sequence[str]) -> None:
+        body = {"port": {"security_groups": list(group_ids)}}
+        self._rest.call("PUT", f"ports/{part(port_id)}", body=body)
 
     def enforced_on_nics(self) -> bool:
         return False
