@@ -459,9 +459,24 @@ def test_sub_interfaces_follow_their_port(site: Site) -> None:
     assert site.networks_on("xe-0/0/2") == {network.id, tagged.id}
     assert site.own.attachments.get(port.id).subports == (sub,)
     assert [each.id for each in site.own.attachments.bound(NODE) if each.network_id == tagged.id] == []
-    with pytest.raises(Conflict):
-        site.own.attachments.delete(port.id)
-    site.own.sub_interfaces.remove(port.id, sub.port_id)
+    site.own.attachments.delete(port.id)
+    assert site.networks_on("xe-0/0/2") == set()
+    with pytest.raises(NotFound):
+        site.own.attachments.get(sub.port_id)
+
+
+def test_security_groups_of_a_port_are_replaced(site: Site) -> None:
+    port = site.port(site.network())
+    [group] = [each for each in site.own.security_groups.all() if each.project_id == site.controller.project_id("red")]
+    for wanted in ([group.id], [], [group.id]):
+        site.own.security_groups.put(port.id, wanted)
+        assert list(site.own.attachments.get(port.id).security_groups) == wanted
+    assert site.own.attachments.get(port.id).status == "ACTIVE", "its place is not touched"
+    with pytest.raises(NotFound):
+        site.own.security_groups.put(port.id, ["00000000-0000-4000-8000-000000000000"])
+    for cloud in (site.tenant, site.clouds.on_behalf_of(site.controller.token("blue"))):
+        with pytest.raises((Forbidden, NotFound)):
+            cloud.security_groups.put(port.id, [group.id])
 
 
 # VLANs

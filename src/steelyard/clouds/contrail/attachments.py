@@ -25,7 +25,7 @@ from steelyard.clouds.contrail.reading import (
 )
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.openstack.reading import Document
-from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, SteelyardError
+from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound, SteelyardError
 from steelyard.nouns import AttachmentSpec, FixedAddress, Lag, NetworkPort, Subport, SwitchLink
 
 OURS = uuid.UUID("5c0d4a0e-5b5e-4d0e-9b0a-0d6c1f1e7a51")
@@ -138,14 +138,15 @@ class ContrailAttachments:
         self._flips.unbind(port)
 
     def delete(self, port_id: str) -> None:
-        """In the order that the controller demands: floating addresses let go, addresses, the port, its group."""
+        """In the order that the controller demands: sub-interfaces, floating addresses let go, addresses, the port, its
+        group."""
         try:
             port = self._read(port_id)
         except NotFound:
             return
         self._rest.require_writer("deleting a port")
-        if self._children(port_id):
-            raise Conflict("the port has tagged sub-interfaces", code="has_sub_interfaces")
+        for child in self._children(port_id):
+            self.delete(child.text("uuid"))
         groups = [group.id for group in self._groups.of_port(port_id)]
         if groups:
             self._rest.require_admin("taking a port off a switch port")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from steelyard.clouds.contrail.addresses import Addresses
 from steelyard.clouds.contrail.attachments import OURS, ContrailAttachments
@@ -111,6 +112,17 @@ class ContrailSecurityGroups:
             if (names := each.texts("fq_name")) and names[-1] != NO_RULE
             if self._rest.is_admin or owner_of(each) == self._rest.project_id
         ]
+
+    def put(self, port_id: str, group_ids: Sequence[str]) -> None:
+        self._rest.require_writer("changing a port")
+        port = self._rest.read(VMI, port_id, fields=("parent_uuid",))
+        if not self._rest.is_admin and owner_of(port) != self._rest.project_id:
+            raise NotFound(f"port {port_id[:80]} could not be found")
+        known = {group.id for group in self.all()}
+        if unknown := [group_id for group_id in group_ids if group_id not in known]:
+            raise NotFound(f"security group {unknown[0][:80]} could not be found")
+        refs = [{"uuid": group_id, "attr": None} for group_id in dict.fromkeys(group_ids)]
+        self._rest.change(VMI, port_id, {"security_group_refs": refs})
 
     def enforced_on_nics(self) -> bool:
         return self._enforced

@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steelyard.embedded.contrail.database import Thing
 from steelyard.embedded.contrail.port_groups import DEFAULT_FABRIC, ROOT
+from steelyard.embedded.contrail.resources import Resources
 from steelyard.embedded.contrail.rules import Request, Rules
 from steelyard.embedded.contrail.schema import TYPES
 from steelyard.embedded.contrail.visibility import INTERNAL
 from steelyard.embedded.rack.plan import Rack
-
-if TYPE_CHECKING:
-    from steelyard.embedded.contrail.resources import Resources
 
 SERVICE_NODE = "service-node"
 """The virtual-router that stands for the node which answers DHCP behind the leaves."""
@@ -43,7 +41,7 @@ class ServerPortRules(Rules):
         name = (ROOT, str(link["switch_info"]), str(link["port_id"]).replace(":", "_"))
         physical = resources.database.find("physical-interface", name)
         if physical is not None:
-            resources.add_ref(INTERNAL, TYPES["physical-interface"], physical.uuid, port, relaxed=True)
+            resources.add_ref(INTERNAL, TYPES["physical-interface"], physical.uuid, port)
 
 
 def seed(resources: Resources, rack: Rack | None = None) -> None:
