@@ -234,3 +234,5 @@ class SwitchPort:
     """The link aggregation group that it is a member of; its VLANs are then the group's."""
     extra: str | None = None
     """What it does beyond carrying those VLANs, as a short phrase ("routed"); never set on a plain port."""
+    parked_vlan: int | None = None
+    """The VLAN of idle ports, where that is all that it carries."""

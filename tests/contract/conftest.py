@@ -26,9 +26,9 @@ def real_cloud(request: pytest.FixtureRequest) -> Iterator[Tenants]:
 
 
 @pytest.fixture(scope="session")
-def contrail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerAtHand]:
-    """The shipped fake Contrail controller, on a free port."""
-    with controller_at_hand(tmp_path_factory.mktemp("contrail")) as controller:
+def contrail_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerAtHand]:
+    """The shipped fake Contrail controller, on a free port, with tenants and the operator's networks."""
+    with controller_at_hand(tmp_path_factory.mktemp("contrail-site")) as controller:
         yield controller
 
 
@@ -38,7 +38,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         with fake_stage() as stage:
             yield stage
     elif request.param == "contrail":
-        with contrail_stage(request.getfixturevalue("contrail")) as stage:
+        with contrail_stage(request.getfixturevalue("contrail_site")) as stage:
             yield stage
     else:
         with real_stage(request.getfixturevalue("real_cloud")) as stage:

@@ -126,10 +126,10 @@ class Site:
 
 
 @pytest.fixture
-def site(contrail: ControllerAtHand) -> Iterator[Site]:
+def site(contrail_site: ControllerAtHand) -> Iterator[Site]:
     leaf = f"leaf-{uuid.uuid4().hex[:6]}"
-    contrail.add_switch(leaf, "xe-0/0/1", "xe-0/0/2", "xe-0/0/3_1", mac="02:aa:00:00:00:01")
-    made = Site(contrail, contrail.clouds(), leaf)
+    contrail_site.add_switch(leaf, "xe-0/0/1", "xe-0/0/2", "xe-0/0/3_1", mac="02:aa:00:00:00:01")
+    made = Site(contrail_site, contrail_site.clouds(), leaf)
     with made.after:
         yield made
 

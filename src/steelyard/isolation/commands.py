@@ -75,7 +75,7 @@ PORT_COLUMNS: list[Column] = [
     ("Port", "port"),
     ("Enabled", lambda row: "yes" if row["enabled"] else "no"),
     ("Mode", "mode"),
-    ("Untagged", "untagged_vlan"),
+    ("Untagged", lambda row: f"idle ({row['parked_vlan']})" if row["parked_vlan"] else row["untagged_vlan"]),
     ("Tagged", "tagged_vlans"),
     ("LAG", "lag"),
     ("Beyond that", "extra"),
