@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .contrail_at_hand import Controller, Tokens
-from .controller import ControllerAtHand, contrail_stage, controller_at_hand
+from .contrail_site import ControllerAtHand, contrail_stage, controller_at_hand
 from .stages import Stage, Tenants, fake_stage, real_stage
 
 

@@ -22,7 +22,7 @@ from steelyard.clouds.ports import Attachments, Fabric, Networks, SecurityGroups
 from steelyard.errors import Conflict, Forbidden, Invalid, NotFound, SteelyardError, Unavailable, UpstreamError
 from steelyard.nouns import AttachmentSpec, Lag, Network, NetworkPort, SubnetSpec, SwitchLink
 
-from .controller import ROOT, ControllerAtHand
+from .contrail_site import ROOT, ControllerAtHand
 
 NODE, OTHER_NODE = "11111111-2222-4333-8444-555555555551", "11111111-2222-4333-8444-555555555552"
 VMI = "virtual-machine-interface"
