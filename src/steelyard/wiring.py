@@ -55,10 +55,10 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
-from steelyard.networks import attach_work, nic_routes, preflight_routes
+from steelyard.networks import attach_work, nic_routes, preflight_routes, topology_routes
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
-from steelyard.networks.service import NetworkService
+from steelyard.networks.service import NetworkService, TopologyService
 from steelyard.networks.set_up import PreflightService
 from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
@@ -206,6 +206,7 @@ def create_app(built: Steelyard) -> FastAPI:
             networks_routes.router(built.networks),
             preflight_routes.router(PreflightService(clouds=built.clouds, settings=built.settings)),
             nic_routes.router(built.nics),
+            topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),

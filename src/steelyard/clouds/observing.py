@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from steelyard.clouds.ports import Clouds
-from steelyard.nouns import AllocationRecord, Image, Instance, Network, NetworkPort, Node, NodePort
+from steelyard.nouns import AllocationRecord, Bond, Image, Instance, Network, NetworkPort, Node, NodePort
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ class Observer:
 
     def node_ports(self) -> Sequence[NodePort]:
         return self._list("node_ports", lambda: tuple(self._clouds.own.node_ports.all()))
+
+    def bonds(self) -> Sequence[Bond]:
+        return self._list("bonds", lambda: tuple(self._clouds.own.bonds.all()))
 
     def instances(self) -> Sequence[Instance]:
         return self._list("instances", lambda: tuple(self._clouds.own.compute.all(all_projects=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -103,6 +104,55 @@ def create_network(
         ],
     }  # fmt: skip
     show(connect().post("/v1/networks", body)["network"], DETAILS, format)
+
+
+def _carried(row: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{each['network']}" + (f" ({'tagged ' if each['tagged'] else ''}{each['vlan']})" if each["vlan"] else "")
+        for each in row["networks"]
+    )
+
+
+TOPOLOGY_COLUMNS: list[Column] = [
+    ("Switch", lambda row: row["switch"] or row["switch_id"] or "not known"),
+    ("Port", "port"),
+    ("NIC", "mac"),
+    ("Node", lambda row: row["node"] or row["node_id"]),
+    ("Bond", "bond"),
+    ("Networks", _carried),
+]
+
+
+@app.command(
+    "topology",
+    epilog=examples(
+        "steelyard network topology",
+        "steelyard network topology --switch leaf1",
+        "steelyard network topology --network blue -o blue.dot",
+        "steelyard network topology -o topology.json",
+    ),
+)
+def show_topology(
+    switch: Annotated[str | None, typer.Option("--switch", help="Name or chassis id.")] = None,
+    node: Annotated[str | None, typer.Option("--node", help="Id or name.")] = None,
+    network: Annotated[str | None, typer.Option("--network", help="Id or name.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write a graph: FILE.dot (Graphviz) or FILE.json.")
+    ] = None,
+    format: Format = "table",
+) -> None:
+    """Show switch, port, NIC, node and networks, as the network controller has them (administrators)."""
+    from steelyard.networks.graph import FORMATS
+
+    if output is not None and output.suffix not in FORMATS:
+        raise UsageError(f"{output.name} is of no kind that can be written.", next=f"one of: {', '.join(FORMATS)}")
+    query = {"switch": switch, "node": node, "network": network}
+    rows = connect().get("/v1/topology", {key: value for key, value in query.items() if value is not None})["cables"]
+    if output is None:
+        show(rows, TOPOLOGY_COLUMNS, format)
+        return
+    output.write_text(FORMATS[output.suffix](rows), encoding="utf-8")
+    say(f"Wrote {len(rows)} cables to {output}.", format)
 
 
 def _split(text: str, sign: str, option: str) -> tuple[str, str]:
