@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from steelyard.clouds.fabric import Fabric as Fabric
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
@@ -23,7 +24,6 @@ from steelyard.nouns import (
     Bond,
     BondSpec,
     Driver,
-    FabricFacts,
     Flavor,
     FlavorSpec,
     HistoryEntry,
@@ -32,7 +32,6 @@ from steelyard.nouns import (
     Inspection,
     Instance,
     Lag,
-    Leftover,
     Network,
     NetworkPort,
     Node,
@@ -343,20 +342,6 @@ class SecurityGroups(Protocol):
     def enforced_on_nics(self) -> bool:
         """Whether this controller has the groups of a server's port enforced, by the switch or by itself. False: it
         accepts and keeps them, and nothing filters."""
-
-
-@runtime_checkable
-class Fabric(Protocol):
-    """What the network controller is set up with: for the checks before the first deployment. Administrators' work."""
-
-    def facts(self, network_ids: Collection[str] = ()) -> FabricFacts:
-        """Switches, their ports, and what servers depend on of these networks."""
-
-    def leftovers(self) -> list[Leftover]:
-        """Objects of the controller that nothing uses any more, beside ports: those are compared with servers."""
-
-    def remove(self, kind: str, identifier: str) -> None:
-        """Remove a leftover. What is gone is removed. Raises `Conflict` (`in_use`) for what is used by now."""
 
 
 class Cloud(Protocol):
