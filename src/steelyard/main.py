@@ -75,13 +75,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
-        "Servers under management: list, show, onboard, release, maintenance, retire, delete.",
+        "Servers under management: list, show, onboard, bond, recable, release, maintenance, retire, delete.",
         (
             "steelyard.inventory.commands:node_app",
             "steelyard.inventory.record_commands:node_app",
             "steelyard.discovery.commands:node_app",
             "steelyard.lifecycle.commands:node_app",
             "steelyard.lifecycle.node_commands:app",
+            "steelyard.networks.cabling_commands:app",
             "steelyard.events.commands:node_app",
         ),
         _OPERATOR,

@@ -55,9 +55,11 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
-from steelyard.networks import attach_work, nic_routes, preflight_routes, topology_routes
+from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_routes, topology_routes
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
+from steelyard.networks.cabling import CablingService
+from steelyard.networks.preflight_routes import router as preflight_router
 from steelyard.networks.service import NetworkService, TopologyService
 from steelyard.networks.set_up import PreflightService
 from steelyard.networks.watching import GroupWatch
@@ -93,6 +95,7 @@ class Steelyard:
     flavors: FlavorService
     networks: NetworkService
     nics: NicService
+    cabling: CablingService
     ipam: IpamService
     discovery: DiscoveryService
     inventory: InventoryService
@@ -147,6 +150,9 @@ def assemble(
         nics=NicService(
             clouds=clouds, operations=operations, store=store, networks=networks, find=lifecycle.server
         ),
+        cabling=CablingService(
+            clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
+        ),
         ipam=IpamService(clouds=clouds),
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
@@ -179,6 +185,7 @@ def assemble(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *cabling_work.kinds(clouds, store, switches, fleet_check.mending),
         *attach_work.kinds(clouds, store, settings, switches, built.isolation.show),
         *drift_work.kinds(built.drift),
     )
@@ -204,8 +211,9 @@ def create_app(built: Steelyard) -> FastAPI:
             images_routes.router(built.images),
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
-            preflight_routes.router(PreflightService(clouds=built.clouds, settings=built.settings)),
+            preflight_router(PreflightService(clouds=built.clouds, settings=built.settings)),
             nic_routes.router(built.nics),
+            cabling_routes.router(built.cabling),
             topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
             discovery_routes.router(built.discovery),

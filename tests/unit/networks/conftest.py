@@ -13,11 +13,13 @@ import pytest
 from steelyard.clouds.fake import FakeClouds, FakeWorld
 from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.mending import Mending
 from steelyard.isolation.service import IsolationService
 from steelyard.lifecycle.service import LifecycleService
 from steelyard.lifecycle.work import kinds as lifecycle_kinds
-from steelyard.networks import attach_work
+from steelyard.networks import attach_work, cabling_work
 from steelyard.networks.attaching import NicService
+from steelyard.networks.cabling import CablingService
 from steelyard.networks.service import NetworkService
 from steelyard.nouns import Actor, FlavorSpec, ImageSpec, Instance, Network, NetworkPort, NodePort, SwitchLink
 from steelyard.operations.fake import FakeOperations
@@ -38,7 +40,7 @@ class Bench:
         self.admin_token = self.world.token(project="admin", roles={"admin"}, user="admin")
         self.other_token = self.world.token(project="other")
 
-    def build(self, *, bond: bool = False, nics: int = 2, **operations: Any) -> NicService:
+    def build(self, *, bond: bool = False, nics: int = 2, deploy: bool = True, **operations: Any) -> NicService:
         """The server web on blue, and the service whose operations behave so."""
         node = self.world.add_node("bm-1", resource_class="bm-small", nics=nics)
         self.node_id = node.id
@@ -68,12 +70,33 @@ class Bench:
         self.operations.register(
             *attach_work.kinds(self.clouds, self.store, self.settings, self.readers, isolation.show)
         )
-        self.lifecycle.create(self.actor, self.token, "web", flavor="metal", image="debian", networks=["blue"])
-        self.world.settle()
+        self.seconds = 0.0
+        mending = Mending(
+            clouds=self.clouds, store=self.store, switches=self.readers, settings=self.settings,
+            clock=lambda: self.seconds, sleep=self.sleep,
+        )  # fmt: skip
+        self.operations.register(*cabling_work.kinds(self.clouds, self.store, self.readers, mending))
+        self.cabling = CablingService(
+            clouds=self.clouds, operations=self.operations, store=self.store, nodes=self.lifecycle.nodes,
+            switches=self.readers,
+        )  # fmt: skip
+        if deploy:
+            self.deploy()
         return NicService(
             clouds=self.clouds, operations=self.operations, store=self.store,
             networks=NetworkService(clouds=self.clouds, settings=self.settings), find=self.lifecycle.server,
         )  # fmt: skip
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def deploy(self) -> None:
+        self.lifecycle.create(self.actor, self.token, "web", flavor="metal", image="debian", networks=["blue"])
+        self.world.settle()
+
+    @property
+    def admin(self) -> Actor:
+        return self.clouds.identity.validate(self.admin_token)
 
     @property
     def actor(self) -> Actor:

@@ -152,6 +152,8 @@ class FakeNodes(_OfNodes):
             raise Conflict(f'can not delete node "{node.id}" while it is in provision state "{node.provision_state}"')
         for port in [port for port in self.world.node_ports.values() if port.node_id == node.id]:
             del self.world.node_ports[port.id]
+        for bond in [bond for bond in self.world.bonds.values() if bond.node_id == node.id]:
+            del self.world.bonds[bond.id]
         for own in [own for own in self.world.fabric.ports.values() if own.device_id == node.id]:
             self.world.fabric.remove_port(own.id)
         self.world.inspections.pop(node.id, None)
