@@ -110,7 +110,9 @@ COMMANDS: dict[str, Command] = {
     "webhook": Command("Have events sent to a URL.", ("steelyard.events.webhook_commands:app",), _OPERATOR),
     "image": Command("Images to deploy.", ("steelyard.images.commands:app",), _TENANT),
     "flavor": Command("Flavors, and how many are free.", ("steelyard.flavors.commands:app",), _TENANT),
-    "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
+    "network": Command(
+        "Tenant networks.", ("steelyard.networks.commands:app", "steelyard.networks.preflight_commands:app"), _TENANT
+    ),
     "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
     "server": Command(
         "Deployed servers: create, list, show, wait, power, rebuild, rescue, nic, delete.",

@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from steelyard.fabric_nouns import FabricFacts as FabricFacts
+from steelyard.fabric_nouns import FabricPort as FabricPort
+from steelyard.fabric_nouns import FabricSwitch as FabricSwitch
+from steelyard.fabric_nouns import Leftover as Leftover
+from steelyard.fabric_nouns import NetworkFacts as NetworkFacts
 from steelyard.network_nouns import AttachmentSpec as AttachmentSpec
 from steelyard.network_nouns import Bond as Bond
 from steelyard.network_nouns import BondSpec as BondSpec

@@ -83,6 +83,18 @@ class Settings(BaseSettings):
     """Project (id or name) that owns the segments; another project's network of such a name is none of them."""
     segment_sharing: bool = False
     """Whether a node for which no segment is free goes to the shared network of its role; otherwise it waits."""
+    network_controller: Literal["neutron", "contrail"] = "neutron"
+    """Whose API networks, addresses and switch ports are read and changed by: Neutron's, or a Contrail/OpenSDN
+    controller's own (docs/contrail.md)."""
+    contrail_url: str | None = None
+    """Base of the controller's config API, e.g. `http://controller:8082`. Unset: as the catalogue has it (service type
+    `sdn-l-config`)."""
+    contrail_vlans: str | None = None
+    """VLANs that networks without one are given on a Contrail controller, e.g. `100:999`. Unset: whoever makes a
+    network gives it one (`provider_properties`), and without one no server is put on it."""
+    contrail_enforces_groups: bool = False
+    """Whether the controller's fabric manager filters at switch ports by security groups. Otherwise a server with a
+    security group is refused."""
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
 

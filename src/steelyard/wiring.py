@@ -60,7 +60,9 @@ from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_ro
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
 from steelyard.networks.cabling import CablingService
+from steelyard.networks.preflight_routes import router as preflight_router
 from steelyard.networks.service import NetworkService, TopologyService
+from steelyard.networks.set_up import PreflightService
 from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
@@ -214,6 +216,7 @@ def create_app(built: Steelyard) -> FastAPI:
             images_routes.router(built.images),
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
+            preflight_router(PreflightService(clouds=built.clouds, settings=built.settings)),
             nic_routes.router(built.nics),
             cabling_routes.router(built.cabling),
             topology_routes.router(TopologyService(built.observer)),
@@ -276,13 +279,32 @@ def open_operations(settings: Settings, store: Store) -> DurableOperations:
     )
 
 
+def open_clouds(settings: Settings) -> Clouds:
+    """The cloud that the settings name, with the network controller that they name. Asks nothing of it yet."""
+    from steelyard.clouds.openstack import connect
+
+    openstack = connect(settings.cloud, cloud_system=settings.cloud_system, clouds_file=settings.resolved_clouds_file())
+    if settings.network_controller == "neutron":
+        return openstack
+    from steelyard.clouds.contrail import ContrailClouds, Controller, parse_range
+
+    return ContrailClouds(
+        openstack,
+        Controller(
+            url=settings.contrail_url,
+            vlans=parse_range(settings.contrail_vlans) if settings.contrail_vlans else None,
+            physical_network=settings.physical_network,
+            enforces_security_groups=settings.contrail_enforces_groups,
+        ),
+    )
+
+
 def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
     """The server as the settings describe it, and its engine, not launched yet.
 
     Raises `Invalid` for settings that cannot be, `Unavailable` for a database that cannot be used. Asks nothing of
     the cloud: the server starts, and says so, also while the cloud is down.
     """
-    from steelyard.clouds.openstack import connect
     from steelyard.hardware.redfish.aio import AioBmcProber
     from steelyard.hardware.switches import open_switches
 
@@ -294,7 +316,7 @@ def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
     operations = open_operations(settings, store)
     built = assemble(
         settings,
-        clouds=connect(settings.cloud, cloud_system=settings.cloud_system, clouds_file=settings.resolved_clouds_file()),
+        clouds=open_clouds(settings),
         store=store,
         operations=operations,
         switches=open_switches(settings.switches),

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from steelyard.clouds.ports import Attachments, Networks, SecurityGroups, SubInterfaces
+from steelyard.clouds.ports import Attachments, Fabric, Networks, SecurityGroups, SubInterfaces
 from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound
 from steelyard.nouns import AttachmentSpec, HostRoute, Lag, Network, NetworkPort, SubnetSpec, SwitchLink
 
 from .stages import Stage
+
+pytestmark = pytest.mark.parametrize(
+    "stage", ["fake", "contrail", pytest.param("embedded", marks=pytest.mark.embedded)], indirect=True
+)
 
 
 def add(stage: Stage) -> Network:
@@ -323,3 +327,26 @@ def test_every_project_has_a_default_group_of_its_own(stage: Stage) -> None:
     everybodys = {group.id for group in stage.own.security_groups.all()}
     assert {group.id for group in (*mine, *theirs)} <= everybodys
     assert isinstance(stage.own.security_groups.enforced_on_nics(), bool)
+
+
+def test_the_fabric_tells_who_may_use_a_network(stage: Stage) -> None:
+    assert isinstance(stage.own.fabric, Fabric)
+    network = add(stage)
+    without = stage.own.fabric.facts([network.id]).networks[network.id]
+    assert (without.network_id, without.users, without.dhcp) == (network.id, (), False)
+    stage.tenant.networks.create_subnet(SubnetSpec("dhcp", network.id, "10.88.0.0/24"))
+    assert stage.own.fabric.facts([network.id]).networks[network.id].dhcp
+    missing = "00000000-0000-4000-8000-000000000000"
+    assert stage.own.fabric.facts([missing]).networks == {}
+    assert stage.own.fabric.facts().networks == {}
+
+
+def test_what_is_in_use_is_no_leftover(stage: Stage) -> None:
+    network = add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("used", network.id, "10.89.0.0/24"))
+    port = attach(stage, network, with_address=True)
+    for _ in range(2):
+        stage.own.fabric.remove("instance-ip", "00000000-0000-4000-8000-000000000000")
+    addresses = {fixed.address for fixed in port.addresses}
+    assert not [each for each in stage.own.fabric.leftovers() if each.name in addresses]
+    assert stage.own.attachments.get(port.id) == port

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from steelyard.clouds.fabric import Fabric as Fabric
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
@@ -372,6 +373,8 @@ class Cloud(Protocol):
     def sub_interfaces(self) -> SubInterfaces: ...
     @property
     def security_groups(self) -> SecurityGroups: ...
+    @property
+    def fabric(self) -> Fabric: ...
 
 
 class Clouds(Protocol):

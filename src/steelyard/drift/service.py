@@ -181,6 +181,7 @@ class DriftService:
             traits=placement.traits(),
             classes=placement.classes(must_ask(fleet.nodes, free)),
             now=self._clock(),
+            leftovers=self._clouds.own.fabric.leftovers(),
         )
         return DriftReport(
             drifts=compare(seen),

@@ -11,6 +11,7 @@ from steelyard.clouds.fake.identity import FakeIdentity
 from steelyard.clouds.fake.images import FakeImages
 from steelyard.clouds.fake.interfaces import FakeInterfaces, FakeSecurityGroups, FakeSubInterfaces
 from steelyard.clouds.fake.network import FakeAttachments, FakeNetworks
+from steelyard.clouds.fake.underlay import FakeUnderlay
 from steelyard.clouds.fake.world import FakeWorld
 from steelyard.nouns import Actor
 
@@ -32,6 +33,7 @@ class FakeCloud:
         self.attachments = FakeAttachments(world, who)
         self.sub_interfaces = FakeSubInterfaces(world, who)
         self.security_groups = FakeSecurityGroups(world, who)
+        self.fabric = FakeUnderlay(world, who)
 
 
 class FakeClouds:

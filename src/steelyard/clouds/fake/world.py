@@ -28,6 +28,7 @@ from steelyard.nouns import (
     Image,
     Inspection,
     Instance,
+    Leftover,
     Network,
     Node,
     NodePort,
@@ -56,6 +57,7 @@ class FakeWorld:
         self.calls: Counter[str] = Counter()
         self.identities = FakeIdentities()
         self.fabric = FakeFabric()
+        self.leftovers: list[Leftover] = []
         self.images: dict[str, Image] = {}
         self.image_data: dict[str, bytes] = {}
         self.flavors: dict[str, Flavor] = {}

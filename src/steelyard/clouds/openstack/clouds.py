@@ -18,6 +18,7 @@ from steelyard.clouds.openstack.baremetal import (
 )
 from steelyard.clouds.openstack.bonds import OpenstackBonds
 from steelyard.clouds.openstack.compute import OpenstackCompute, OpenstackFlavors
+from steelyard.clouds.openstack.fabric import OpenstackFabric
 from steelyard.clouds.openstack.identity import OpenstackIdentity
 from steelyard.clouds.openstack.images import OpenstackImages
 from steelyard.clouds.openstack.interfaces import OpenstackInterfaces
@@ -35,6 +36,7 @@ class OpenstackCloud:
     """All ports of the cloud with one set of credentials; `baremetal` may have another (system scope)."""
 
     def __init__(self, access: Access, agreement: Agreement, *, baremetal: Access | None = None):
+        self.access = access
         ironic = IronicRest(baremetal or access, agreement)
         self.images = OpenstackImages(access)
         self.flavors = OpenstackFlavors(access)
@@ -49,6 +51,7 @@ class OpenstackCloud:
         self.attachments = OpenstackAttachments(access)
         self.sub_interfaces = OpenstackSubInterfaces(access)
         self.security_groups = OpenstackSecurityGroups(access)
+        self.fabric = OpenstackFabric(access)
 
 
 class OpenstackClouds:
