@@ -29,8 +29,9 @@ from steelyard_neutron.contrail.parts import (
 
 LOG = log.getLogger(__name__)
 
-REMEMBERED = 2.0
-"""Seconds for which a refused binding is refused without asking: ML2 tries ten times in a row."""
+REMEMBERED = 10.0
+"""Seconds for which a refused binding is refused without asking, as ML2 tries ten times in a row; the next request that
+changes the port ends it."""
 
 _PORT_ATTRIBUTES = ("name", "mac_address", "device_owner", "admin_state_up", portbindings.VNIC_TYPE)
 
@@ -41,6 +42,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._refused: dict[str, float] = {}
+        """Port -> until when."""
         self._refused_lock = threading.Lock()
 
     def initialize(self) -> None:
@@ -84,6 +86,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
 
     def update_port_precommit(self, context: Any) -> None:
         """Off the switch port while the request can still fail."""
+        self._forget_refusal(context.current["id"])
         gone = [fixed for fixed in context.original["fixed_ips"] if fixed not in context.current["fixed_ips"]]
         if gone:
             transactions.leave_to_port(context.plugin_context.session, gone)
@@ -121,8 +124,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
         if segment is None:
             LOG.error("Port %s cannot be bound: its network has no VLAN", port["id"])
             return
-        key = f"{port['id']} {links} {segment['segmentation_id']}"
-        if self._was_refused(key):
+        if self._was_refused(port["id"]):
             return
         plugin_context = context.plugin_context
         try:
@@ -135,7 +137,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
             )
         except (Refused, Unreachable) as error:
             LOG.error("Port %s is not bound: %s", port["id"], error)
-            self._remember(key)
+            self._remember_refusal(port["id"])
             return
         context.set_binding(
             segment[api.ID],
@@ -144,15 +146,19 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
             status=constants.PORT_STATUS_ACTIVE,
         )
 
-    def _was_refused(self, key: str) -> bool:
+    def _was_refused(self, port_id: str) -> bool:
         with self._refused_lock:
             now = time.monotonic()
             self._refused = {one: until for one, until in self._refused.items() if until > now}
-            return key in self._refused
+            return port_id in self._refused
 
-    def _remember(self, key: str) -> None:
+    def _remember_refusal(self, port_id: str) -> None:
         with self._refused_lock:
-            self._refused[key] = time.monotonic() + REMEMBERED
+            self._refused[port_id] = time.monotonic() + REMEMBERED
+
+    def _forget_refusal(self, port_id: str) -> None:
+        with self._refused_lock:
+            self._refused.pop(port_id, None)
 
 
 def _start_comparing(*_: Any, **__: Any) -> None:

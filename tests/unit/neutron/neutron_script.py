@@ -64,6 +64,7 @@ import sqlalchemy  # noqa: E402
 import sqlite_tuning  # noqa: E402, F401
 from neutron import manager  # noqa: E402
 from neutron.db.migration.models import head  # noqa: E402
+from neutron.objects import ports as ports_objects  # noqa: E402
 from neutron_lib.db import api as db_api  # noqa: E402
 from neutron_lib.plugins import directory  # noqa: E402
 
@@ -147,6 +148,34 @@ class Extra:
 
         plugin.mechanism_manager.create_port_precommit = die
         return self.port(context, **given)
+
+    def forget_binding(self, context, id):
+        """The binding goes from Neutron's database alone, as after a crash in the middle of an unbind."""
+        with db_api.CONTEXT_WRITER.using(context):
+            [binding] = ports_objects.PortBinding.get_objects(context, port_id=id)
+            port_id, host = binding.port_id, binding.host
+            ports_objects.PortBinding.update_objects(
+                context, {"vif_type": "unbound", "profile": {}}, port_id=port_id, host=host
+            )
+
+    def bind_without_segment(self, context, id, link):
+        """Whether the driver binds a port of a network of another kind than VLAN."""
+        port = plugin.get_port(context, id)
+        told = [{"switch_info": link[0], "port_id": link[1]}]
+        port |= {"binding:profile": {"local_link_information": told}, "binding:host_id": "node-1"}
+
+        class Flat:
+            current = port
+            plugin_context = context
+            segments_to_bind = [{"id": "x", "network_type": "flat", "segmentation_id": None}]
+            bound = False
+
+            def set_binding(self, *_, **__):
+                self.bound = True
+
+        flat = Flat()
+        plugin.mechanism_manager.mech_drivers["steelyard_contrail"].obj.bind_port(flat)
+        return flat.bound
 
     def compare(self, context):
         outcome = self.comparison.round(context)
