@@ -133,6 +133,19 @@ class Extra:
         finally:
             plugin.mechanism_manager.create_port_precommit = before
 
+    def subnet_that_fails(self, context, **given):
+        """A subnet that is rolled back after the controller has it."""
+        before = plugin.mechanism_manager.create_subnet_precommit
+
+        def fail(_):
+            raise RuntimeError("the transaction fails")
+
+        plugin.mechanism_manager.create_subnet_precommit = fail
+        try:
+            return self.subnet(context, **given)
+        finally:
+            plugin.mechanism_manager.create_subnet_precommit = before
+
     def delete_that_fails(self, context, id):
         """A removal that is rolled back after its address was given back."""
         with db_api.CONTEXT_WRITER.using(context):

@@ -76,7 +76,9 @@ def test_a_bond_is_one_port_group_with_both_switch_ports(scene: Scene, second: t
     assert groups_of(scene, *second) == [group]
     assert group["virtual_port_group_lacp_enabled"] is True
     for switch, name in (HERE, second):
-        scene.soon(lambda switch=switch, name=name: scene.vlan(f"{switch}/{name}") == network["provider:segmentation_id"])
+        scene.soon(
+            lambda switch=switch, name=name: scene.vlan(f"{switch}/{name}") == network["provider:segmentation_id"]
+        )
     scene.neutron("delete_port", id=port["id"])
     for switch, name in (HERE, second):
         scene.soon(lambda switch=switch, name=name: scene.vlan(f"{switch}/{name}") is None)
@@ -152,7 +154,11 @@ def test_an_interface_of_somebody_else_s_on_the_switch_port_is_left_alone(scene:
     interface = scene.read("virtual-machine-interface", port["id"])
     assert interface is not None
     link = {"switch_info": "leaf1", "port_id": "Ethernet1", "switch_id": "", "fabric": "default-fabric"}
-    pairs = {"vnic_type": "baremetal", "tor_port_vlan_id": "77", "profile": f'{{"local_link_information": [{_json(link)}]}}'}
+    pairs = {
+        "vnic_type": "baremetal",
+        "tor_port_vlan_id": "77",
+        "profile": f'{{"local_link_information": [{_json(link)}]}}',
+    }
     content = {
         "fq_name": [*interface["fq_name"][:-1], "by-hand"], "parent_type": "project",
         "virtual_network_refs": [{"uuid": network["id"], "to": interface["virtual_network_refs"][0]["to"]}],
@@ -175,7 +181,9 @@ def test_an_interface_of_somebody_else_s_on_the_switch_port_is_left_alone(scene:
 
 def test_a_virtual_machine_s_port_has_its_interface_and_address_and_is_left_to_its_own_driver(scene: Scene) -> None:
     network = scene.neutron.network()
-    port = scene.neutron("port", network_id=network["id"], **{"binding:vnic_type": "normal", "device_owner": "compute:nova"})
+    port = scene.neutron(
+        "port", network_id=network["id"], **{"binding:vnic_type": "normal", "device_owner": "compute:nova"}
+    )
     interface = scene.read("virtual-machine-interface", port["id"])
     assert interface is not None
     assert interface["virtual_machine_interface_device_owner"] == "compute:nova"
