@@ -46,9 +46,10 @@ timeout = 2
 sync_interval = 0
 """
 
-from neutron.common import config  # noqa: E402
 from neutron_lib import constants  # noqa: E402
 from neutron_lib import context as neutron_context  # noqa: E402
+
+from neutron.common import config  # noqa: E402
 
 path = DIRECTORY / "neutron.conf"
 path.write_text(CONF)
@@ -62,11 +63,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "src/steelyard/embedd
 
 import sqlalchemy  # noqa: E402
 import sqlite_tuning  # noqa: E402, F401
+from neutron_lib.db import api as db_api  # noqa: E402
+from neutron_lib.plugins import directory  # noqa: E402
+
 from neutron import manager  # noqa: E402
 from neutron.db.migration.models import head  # noqa: E402
 from neutron.objects import ports as ports_objects  # noqa: E402
-from neutron_lib.db import api as db_api  # noqa: E402
-from neutron_lib.plugins import directory  # noqa: E402
 
 engine = sqlalchemy.create_engine(f"sqlite:///{DIRECTORY}/neutron.sqlite")
 with engine.begin() as connection:
@@ -180,7 +182,7 @@ class Extra:
         class Flat:
             current = port
             plugin_context = context
-            segments_to_bind = [{"id": "x", "network_type": "flat", "segmentation_id": None}]
+            segments_to_bind = ({"id": "x", "network_type": "flat", "segmentation_id": None},)
             bound = False
 
             def set_binding(self, *_, **__):
