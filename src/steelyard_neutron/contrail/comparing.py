@@ -26,6 +26,13 @@ from oslo_log import log
 from steelyard_neutron.contrail import objects
 from steelyard_neutron.contrail.addresses import Subnet
 from steelyard_neutron.contrail.client import Refused, Unreachable
+from steelyard_neutron.contrail.controller_view import (
+    ControllerView,
+    read_controller,
+    same_network,
+    same_port,
+    same_subnet,
+)
 from steelyard_neutron.contrail.neutron_view import NeutronView, is_allocated, read
 from steelyard_neutron.contrail.parts import Parts, is_bound_here, is_live, parts, segments_of
 
@@ -51,19 +58,6 @@ class Outcome:
         return not (self.repaired or self.failed or self.suspected)
 
 
-@dataclass(frozen=True)
-class ControllerView:
-    """What this owner has at the controller, by Neutron's ids."""
-
-    networks: Mapping[str, Mapping[str, Any]]
-    subnets: Mapping[str, Mapping[str, Any]]
-    ports: Mapping[str, Mapping[str, Any]]
-    addresses: Mapping[tuple[str, str], Mapping[str, Any]]
-    """By subnet and address."""
-    places: Mapping[str, frozenset[tuple[str, ...]]]
-    """Port -> names of the physical interfaces of its port groups."""
-
-
 class Comparison:
     """Keeps what was suspected from one round to the next."""
 
@@ -74,7 +68,7 @@ class Comparison:
 
     def round(self, context: Any) -> Outcome:
         """Compare and repair. Raises Unreachable when the controller does not answer."""
-        controller = self._controller_view()
+        controller = read_controller(self._parts.mirror)
         neutron = read(context)
         outcome, suspects = Outcome(), set[tuple[str, str]]()
         for what, repair in self._differences(context, controller, neutron):
@@ -113,13 +107,13 @@ class Comparison:
         if any(network not in controller.networks for network in neutron.networks):
             mirror.forget()
         for network in neutron.networks.values():
-            if not _same_network(network, controller.networks.get(network["id"])):
+            if not same_network(network, controller.networks.get(network["id"])):
                 yield (
                     f"network {network['id']} is missing or different at the controller",
                     partial(mirror.ensure_network, network, segments_of(network)),
                 )
         for subnet in neutron.subnets.values():
-            if not _same_subnet(subnet, controller):
+            if not same_subnet(subnet, controller):
                 yield (
                     f"subnet {subnet['id']} is missing or different at the controller",
                     partial(mirror.ensure_subnet, subnet),
@@ -137,10 +131,17 @@ class Comparison:
                 f"port {port_id} is missing at the controller, or in another network",
                 lambda: mirror.ensure_port(self._again(context, port_id)),
             )
-        elif not _same_port(port, present):
+        elif not same_port(port, present):
             yield (
                 f"port {port_id} has another name, MAC address or owner at the controller",
                 lambda: mirror.change_port(self._again(context, port_id)),
+            )
+        foreign = controller.foreign_macs.get((port["network_id"], str(port["mac_address"]).lower()))
+        if foreign is not None:
+            # The controller takes a MAC address twice without a word; which of the two is wrong, nobody can say here.
+            yield (
+                f"the MAC address {port['mac_address']} of port {port_id} is there twice",
+                partial(_cannot, f"interface {foreign} of somebody else's has it too"),
             )
         for fixed in port["fixed_ips"]:
             there = controller.addresses.get((fixed["subnet_id"], fixed["ip_address"]))
@@ -260,44 +261,6 @@ class Comparison:
             return None
         return "Neutron has it now"
 
-    # Reading the controller
-
-    def _controller_view(self) -> ControllerView:
-        controller, owner = self._parts.mirror.controller, self._parts.mirror.owner
-
-        def mine(kind: str, *fields: str) -> dict[str, Mapping[str, Any]]:
-            return {
-                one["uuid"]: one
-                for one in controller.every(kind, *fields)
-                if objects.owned_id(owner, one.get("fq_name") or []) == one["uuid"]
-            }
-
-        ports = mine(
-            objects.PORT, "display_name", "virtual_network_refs", "virtual_machine_interface_mac_addresses",
-            "virtual_machine_interface_device_owner", "virtual_machine_interface_bindings",
-        )  # fmt: skip
-        places: dict[str, frozenset[tuple[str, ...]]] = {}
-        for group in controller.every(objects.GROUP, "physical_interface_refs", "virtual_machine_interface_refs"):
-            interfaces = frozenset(tuple(one["to"]) for one in group.get("physical_interface_refs") or [])
-            for port_id in objects.references(group, objects.PORT):
-                if port_id in ports:
-                    places[port_id] = places.get(port_id, frozenset()) | interfaces
-        return ControllerView(
-            networks=mine(
-                objects.NETWORK, "display_name", "is_shared", "router_external", "provider_properties",
-                "network_ipam_refs",
-            ),
-            subnets=mine(objects.IPAM, "display_name", "network_ipam_mgmt"),
-            ports=ports,
-            addresses={
-                (str(one.get("subnet_uuid")), str(one.get("instance_ip_address"))): one
-                for one in mine(
-                    objects.ADDRESS, "instance_ip_address", "subnet_uuid", "virtual_machine_interface_refs"
-                ).values()
-            },
-            places=places,
-        )  # fmt: skip
-
 
 def start(interval: int) -> None:
     """Compare in a thread of this process, at once and then every `interval` seconds; 0: never."""
@@ -319,36 +282,8 @@ def _run(interval: int) -> None:
         time.sleep(pause)
 
 
-def _same_network(network: Mapping[str, Any], present: Mapping[str, Any] | None) -> bool:
-    if present is None:
-        return False
-    vlan = objects.vlan_of(segments_of(network))
-    provider = present.get("provider_properties") or {}
-    return (
-        present.get("display_name") == (network.get("name") or network["id"])
-        and bool(present.get("is_shared")) == bool(network.get("shared"))
-        and bool(present.get("router_external")) == bool(network.get("router:external"))
-        and (vlan is None or (provider.get("segmentation_id"), provider.get("physical_network")) == vlan)
-    )
-
-
-def _same_subnet(subnet: Mapping[str, Any], controller: ControllerView) -> bool:
-    ipam = controller.subnets.get(subnet["id"])
-    network = controller.networks.get(subnet["network_id"])
-    if ipam is None or network is None:
-        return False
-    attribute = next(
-        (one.get("attr") for one in network.get("network_ipam_refs") or [] if one["uuid"] == subnet["id"]), None
-    )
-    wanted = objects.ipam_changes(subnet)
-    return objects.same_subnet(objects.subnet_attribute(subnet), attribute) and all(
-        objects.same(value, ipam.get(key)) for key, value in wanted.items()
-    )
-
-
-def _same_port(port: Mapping[str, Any], present: Mapping[str, Any]) -> bool:
-    wanted = objects.port_changes(port)
-    return all(objects.same(value, present.get(key)) for key, value in wanted.items() if key != "id_perms")
+def _cannot(reason: str) -> None:
+    raise Refused(what="repair", reason=reason)
 
 
 def _as_subnet(subnet: Mapping[str, Any]) -> Subnet:

@@ -274,6 +274,11 @@ def back_references(content: Mapping[str, Any], kind: str) -> list[str]:
     return [str(one["uuid"]) for one in content.get(f"{kind.replace('-', '_')}_back_refs") or []]
 
 
+def macs(content: Mapping[str, Any]) -> list[str]:
+    """The MAC addresses of an interface."""
+    return [str(mac) for mac in (content.get("virtual_machine_interface_mac_addresses") or {}).get("mac_address") or []]
+
+
 def bound_vlan(content: Mapping[str, Any]) -> int | None:
     """The VLAN that an interface's bindings ask for."""
     value = binding(content, "tor_port_vlan_id")

@@ -93,6 +93,28 @@ def test_what_only_the_controller_has_is_removed_when_it_is_seen_twice(scene: Sc
     assert scene.read("instance-ip", stray) is None
 
 
+def test_a_mac_address_that_somebody_else_has_too_is_said(scene: Scene, bound: Json) -> None:
+    """The controller takes it twice; Neutron looks at its own ports only."""
+    ours = scene.read("virtual-machine-interface", bound["id"])
+    assert ours is not None
+    content = {
+        "fq_name": [*ours["fq_name"][:-1], "a-twin"], "parent_type": "project",
+        "virtual_network_refs": [{"uuid": bound["network_id"], "to": ours["virtual_network_refs"][0]["to"]}],
+        "virtual_machine_interface_mac_addresses": {"mac_address": [bound["mac_address"].upper()]},
+    }  # fmt: skip
+    status, text, made = scene.controller.call(
+        "POST", "/virtual-machine-interfaces", {"virtual-machine-interface": content}
+    )
+    assert status == 200, text
+    twin = made["virtual-machine-interface"]["uuid"]
+    try:
+        [said] = scene.neutron("compare")["failed"]
+        assert twin in said
+        assert bound["mac_address"] in said
+    finally:
+        scene.controller.call("DELETE", f"/virtual-machine-interface/{twin}")
+
+
 def test_neutron_killed_between_the_allocation_and_its_commit_leaves_nothing(scene: Scene) -> None:
     network = scene.neutron.network()
     port = scene.neutron("port", network_id=network["id"])

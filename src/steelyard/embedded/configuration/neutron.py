@@ -54,8 +54,13 @@ def _controller(cloud: Description) -> Sections:
     """How Neutron logs in at the controller, where there is one."""
     if cloud.network != "contrail":
         return {}
-    own = {"endpoint_override": cloud.url("contrail"), "sync_interval": COMPARED_EVERY}
-    return {"contrail": {**cloud.login("neutron"), **own}}
+    return {
+        "contrail": {
+            **cloud.login("neutron"),
+            "endpoint_override": cloud.url("contrail"),
+            "sync_interval": COMPARED_EVERY,
+        }
+    }
 
 
 def ml2_conf(cloud: Description) -> Sections:
