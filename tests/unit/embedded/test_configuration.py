@@ -209,3 +209,16 @@ def test_no_tenant_is_given_the_vlan_of_an_operators_network(cloud: Description)
     offered = {vlan for each in ranges for vlan in range(int(each.split(":")[1]), int(each.split(":")[2]) + 1)}
     assert len(offered) > 500
     assert offered.isdisjoint(VLANS.values())
+
+
+def test_with_a_controller_neutron_asks_it_for_everything_and_configures_no_switch(cloud: Description) -> None:
+    files = generate(replace(cloud, network="contrail", ports={**PORTS, "contrail": 20100}))
+    neutron, ml2 = parsed(files["etc/neutron/neutron.conf"]), parsed(files["etc/neutron/ml2_conf.ini"])
+    assert neutron["DEFAULT"]["ipam_driver"] == "steelyard_contrail"
+    assert ml2["ml2"]["mechanism_drivers"] == "steelyard_contrail"
+    assert neutron["contrail"]["endpoint_override"] == "http://127.0.0.1:20100"
+    assert neutron["contrail"]["username"] == "neutron"
+    assert not [name for name in ml2.sections() if name.startswith("genericswitch")]
+    alone = parsed(generate(cloud)["etc/neutron/neutron.conf"])
+    assert "contrail" not in alone
+    assert "ipam_driver" not in alone["DEFAULT"]

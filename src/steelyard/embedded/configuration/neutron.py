@@ -1,4 +1,8 @@
-"""Neutron: neutron.conf and ml2_conf.ini. No agents: the switches are configured by networking-generic-switch."""
+"""Neutron: neutron.conf and ml2_conf.ini. No agents: the switches are configured by networking-generic-switch.
+
+With a Contrail controller as the authority, Steelyard's own two drivers ask that for everything, and it configures the
+switches.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from steelyard.embedded.configuration.ini import Sections
 TENANT_VLANS = "100:999"
 """What Neutron picks tenants' networks from. The operator's own networks have VLANs outside it, given by number when
 they are made: a VLAN that stands here may be handed to a tenant."""
+
+COMPARED_EVERY = 15
+"""Seconds between two comparisons of Neutron and the controller; a data centre's default is longer."""
 
 
 def neutron_conf(cloud: Description) -> Sections:
@@ -28,6 +35,7 @@ def neutron_conf(cloud: Description) -> Sections:
             "rpc_workers": 0,
             "rpc_state_report_workers": 0,
             "dhcp_agent_notification": False,
+            **({"ipam_driver": "steelyard_contrail"} if cloud.network == "contrail" else {}),
         },
         "oslo_policy": {"policy_file": str(cloud.root / "etc" / "neutron" / "policy.yaml")},
         "oslo_concurrency": {"lock_path": str(state)},
@@ -39,6 +47,20 @@ def neutron_conf(cloud: Description) -> Sections:
         "nova": cloud.login("nova"),
         "placement": cloud.login("placement"),
         "ironic": cloud.login("ironic"),
+        **_controller(cloud),
+    }
+
+
+def _controller(cloud: Description) -> Sections:
+    """How Neutron logs in at the controller, where there is one."""
+    if cloud.network != "contrail":
+        return {}
+    return {
+        "contrail": {
+            **cloud.login("neutron"),
+            "endpoint_override": cloud.url("contrail"),
+            "sync_interval": COMPARED_EVERY,
+        }
     }
 
 
@@ -54,11 +76,11 @@ def ml2_conf(cloud: Description) -> Sections:
         "ml2": {
             "type_drivers": "flat,vlan",
             "tenant_network_types": "vlan",
-            "mechanism_drivers": "genericswitch",
+            "mechanism_drivers": "steelyard_contrail" if cloud.network == "contrail" else "genericswitch",
             "extension_drivers": "port_security",
         },
         "ml2_type_flat": {"flat_networks": ""},
         "ml2_type_vlan": {"network_vlan_ranges": f"{PHYSICAL_NETWORK}:{TENANT_VLANS}"},
         "securitygroup": {"enable_security_group": True},
-        **cloud.switches,
+        **(cloud.switches if cloud.network == "neutron" else {}),
     }
