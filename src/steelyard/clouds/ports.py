@@ -24,6 +24,7 @@ from steelyard.nouns import (
     Flavor,
     FlavorSpec,
     HistoryEntry,
+    HoldSpec,
     Image,
     ImageSpec,
     Inspection,
@@ -262,6 +263,23 @@ class Attachments(Protocol):
     def delete(self, port_id: str) -> None: ...
 
 
+@runtime_checkable
+class Addresses(Protocol):
+    """Addresses that the network controller keeps by hand: Neutron's ports that are bound to nothing, Contrail's
+    instance-ips. What is kept is seen as any other port (`Attachments`)."""
+
+    def hold(self, specs: Sequence[HoldSpec]) -> list[NetworkPort]:
+        """Keep one address each, all of them or none; the controller decides who gets which.
+
+        The same again, by its MAC, returns the port that is there. Raises `Duplicate` where somebody has the address or
+        the MAC, `Conflict` where no address or no quota is left, `Invalid` for an address that the subnet cannot have.
+        """
+
+    def release(self, port_id: str) -> None:
+        """Give one up; what is gone already is fine. Raises `Conflict` when a server has it, also when it got it at
+        this moment."""
+
+
 class Cloud(Protocol):
     """All the ports of one cloud, seen with one set of credentials."""
 
@@ -283,6 +301,8 @@ class Cloud(Protocol):
     def networks(self) -> Networks: ...
     @property
     def attachments(self) -> Attachments: ...
+    @property
+    def addresses(self) -> Addresses: ...
 
 
 class Clouds(Protocol):

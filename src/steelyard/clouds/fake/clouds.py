@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from steelyard.clouds.fake.addresses import FakeAddresses
 from steelyard.clouds.fake.baremetal import FakeNodePorts, FakeNodes, FakeProvisioning
 from steelyard.clouds.fake.compute import FakeCompute, FakeFlavors, FakePlacement
 from steelyard.clouds.fake.identity import FakeIdentity
@@ -26,6 +27,7 @@ class FakeCloud:
         self.placement = FakePlacement(world, who)
         self.networks = FakeNetworks(world, who)
         self.attachments = FakeAttachments(world, who)
+        self.addresses = FakeAddresses(world, who)
 
 
 class FakeClouds:

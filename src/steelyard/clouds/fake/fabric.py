@@ -10,7 +10,7 @@ from datetime import datetime
 
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.errors import Conflict, Duplicate, NotFound
-from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
+from steelyard.nouns import FixedAddress, HoldSpec, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
 
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
@@ -58,7 +58,7 @@ class FakeFabric:
         if network is None:
             raise NotFound(f"network {network_id} could not be found")
         addresses = [
-            FixedAddress(subnet_id, address if address and _within(address, subnet) else self._next(subnet))
+            FixedAddress(subnet_id, address if address and _within(address, subnet) else self.next_free(subnet))
             for subnet_id in network.subnet_ids
             if addressed and (subnet := self.subnets[subnet_id])
         ]
@@ -99,6 +99,15 @@ class FakeFabric:
         if port is not None and port.link is not None:
             self.switches.write(port.link, None)
 
+    def holding(self, spec: HoldSpec) -> NetworkPort | None:
+        """The port that was made for this very wish before."""
+        for port in self.ports.values():
+            if (port.network_id, port.mac, port.device_owner) != (spec.network_id, spec.mac, spec.device_owner):
+                continue
+            if any(f.subnet_id == spec.subnet_id and spec.address in (None, f.address) for f in port.addresses):
+                return port
+        return None
+
     def flip(
         self, node: Node, nics: list[NodePort], *, role_network: str | None, tenant: bool, now: datetime,
         project_id: str | None,
@@ -129,7 +138,8 @@ class FakeFabric:
                 if port.host_id is None:
                     self.bind(port, node.id, nic)
 
-    def _next(self, subnet: Subnet) -> str:
+    def next_free(self, subnet: Subnet) -> str:
+        """The next address that the pools hand out. Raises `Conflict` when none is left."""
         taken = self._taken_in(subnet.id)
         for address in _pool(subnet):
             if str(address) not in taken:

@@ -9,6 +9,7 @@ from typing import Any
 from keystoneauth1 import exceptions as ksa
 from keystoneauth1.identity import access as ksa_identity
 
+from steelyard.clouds.openstack.addresses import OpenstackAddresses
 from steelyard.clouds.openstack.baremetal import (
     Agreement,
     IronicRest,
@@ -42,6 +43,7 @@ class OpenstackCloud:
         self.placement = OpenstackPlacement(access)
         self.networks = OpenstackNetworks(access)
         self.attachments = OpenstackAttachments(access)
+        self.addresses = OpenstackAddresses(access)
 
 
 class OpenstackClouds:
