@@ -106,7 +106,15 @@ COMMANDS: dict[str, Command] = {
     "image": Command("Images to deploy.", ("steelyard.images.commands:app",), _TENANT),
     "flavor": Command("Flavors, and how many are free.", ("steelyard.flavors.commands:app",), _TENANT),
     "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
-    "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
+    "ipam": Command(
+        "Addresses and their owners: list, reserve, release, import, history, check.",
+        (
+            "steelyard.ipam.commands:app",
+            "steelyard.ipam.reservation_commands:app",
+            "steelyard.ipam.check_commands:app",
+        ),
+        _TENANT,
+    ),
     "server": Command(
         "Deployed servers: create, list, show, wait, power, rebuild, rescue, delete.",
         (

@@ -39,7 +39,12 @@ from steelyard.images.service import ImageService
 from steelyard.inventory import routes as inventory_routes
 from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
+from steelyard.ipam import check_routes as ipam_check_routes
+from steelyard.ipam import checking as ipam_checking
+from steelyard.ipam import reservation_routes
 from steelyard.ipam import routes as ipam_routes
+from steelyard.ipam.checking import IpamCheck
+from steelyard.ipam.reservations import ReservationService
 from steelyard.ipam.service import IpamService
 from steelyard.isolation import check_routes
 from steelyard.isolation import checking as isolation_checking
@@ -107,6 +112,8 @@ class Steelyard:
     leaks: LeakService
     fleet_check: FleetCheck
     drift: DriftService
+    reservations: ReservationService
+    ipam_check: IpamCheck
 
 
 def assemble(
@@ -127,6 +134,7 @@ def assemble(
     reconcilers = PeriodicReconcilers(store.reconcilers, lease)
     leaks = LeakService(clouds=clouds, store=store, observer=observer)
     fleet_check = FleetCheck(clouds=clouds, switches=switches, settings=settings, store=store, observer=observer)
+    ipam = IpamService(clouds=clouds, store=store)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -137,7 +145,7 @@ def assemble(
         images=ImageService(clouds=clouds, operations=operations, store=store, settings=settings),
         flavors=FlavorService(clouds=clouds),
         networks=NetworkService(clouds=clouds, settings=settings),
-        ipam=IpamService(clouds=clouds),
+        ipam=ipam,
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
         lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
@@ -164,6 +172,8 @@ def assemble(
             clouds=clouds, store=store, operations=operations, settings=settings, observer=observer, leaks=leaks,
             fleet_check=fleet_check,
         ),
+        reservations=ReservationService(ipam=ipam, store=store, signal=reconcilers.signal),
+        ipam_check=IpamCheck(clouds=clouds, store=store, settings=settings, observer=observer),
     )  # fmt: skip
     operations.register(
         *images_work.kinds(built.images),
@@ -182,6 +192,7 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(*ipam_checking.reconcilers(built.ipam_check))
     return built
 
 
@@ -193,6 +204,8 @@ def create_app(built: Steelyard) -> FastAPI:
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
             ipam_routes.router(built.ipam),
+            reservation_routes.router(built.reservations),
+            ipam_check_routes.router(built.ipam_check),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),
             lifecycle_routes.router(built.lifecycle),

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.ports import Addresses
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, SteelyardError
-from steelyard.nouns import HoldSpec, Subnet, SubnetSpec
+from steelyard.nouns import Subnet, SubnetSpec
 
 from .stages import Stage
 

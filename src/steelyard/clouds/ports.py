@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
@@ -24,7 +25,6 @@ from steelyard.nouns import (
     Flavor,
     FlavorSpec,
     HistoryEntry,
-    HoldSpec,
     Image,
     ImageSpec,
     Inspection,

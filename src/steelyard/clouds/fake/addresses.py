@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import FixedAddress, HoldSpec, NetworkPort
+from steelyard.nouns import FixedAddress, NetworkPort
 
 
 class FakeAddresses(FakePort):

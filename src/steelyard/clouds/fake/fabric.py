@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.errors import Conflict, Duplicate, NotFound
-from steelyard.nouns import FixedAddress, HoldSpec, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
+from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
 
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)

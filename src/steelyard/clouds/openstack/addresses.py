@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.openstack.network import PORT_FIELDS, port_of
 from steelyard.clouds.openstack.session import NETWORK, Access, Rest, part
 from steelyard.errors import Conflict, Duplicate, NotFound, SteelyardError
-from steelyard.nouns import HoldSpec, NetworkPort
+from steelyard.nouns import NetworkPort
 
 AT_A_TIME: Final = 100
 """Ports in one request, which Neutron makes in one transaction."""
