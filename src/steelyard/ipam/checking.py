@@ -63,6 +63,10 @@ class IpamCheck:
 
         What is wrong must be so in two looks. Raises `NotFound` for an unknown subnet, and what the services raise.
         """
+        self._observer.forget()  # whoever asks has perhaps just changed something
+        return self._twice(reference)
+
+    def _twice(self, reference: str | None = None) -> CheckReport:
         report = self.look(reference)
         if not report.conflicts:
             return report
@@ -95,7 +99,7 @@ class IpamCheck:
 
     def reconcile(self) -> Report:
         """One run of `ipam.check`: findings, but for what drift opens findings of."""
-        report = self.check()
+        report = self._twice()
         mine = [each.finding() for each in report.conflicts if each.kind not in OF_DRIFT]
         changed = self._store.findings.replace(CHECK, mine)
         kinds = Counter(each.kind for each in report.conflicts)
