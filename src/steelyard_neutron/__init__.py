@@ -1,4 +1,4 @@
-"""Loaded inside Neutron: the networking-generic-switch driver of Steelyard's simulated switches.
+"""Loaded inside Neutron: the networking-generic-switch driver of Steelyard's simulated switches, and virtual hosts.
 
 Imports nothing of `steelyard`: it is installed by itself into the OpenStack services' environment.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steelyard.embedded.configuration.description import PHYSICAL_NETWORK, Description
+from steelyard.embedded.configuration.description import PHYSICAL_NETWORK, VIRTUAL_HOST, Description
 from steelyard.embedded.configuration.ini import Sections
 
 TENANT_VLANS = "100:999"
@@ -47,11 +47,12 @@ def ml2_conf(cloud: Description) -> Sections:
         "ml2": {
             "type_drivers": "flat,vlan",
             "tenant_network_types": "vlan",
-            "mechanism_drivers": "genericswitch",
+            "mechanism_drivers": "genericswitch,steelyard_virtual",
             "extension_drivers": "port_security",
         },
         "ml2_type_flat": {"flat_networks": ""},
         "ml2_type_vlan": {"network_vlan_ranges": f"{PHYSICAL_NETWORK}:{TENANT_VLANS}"},
+        "steelyard_virtual": {"hosts": VIRTUAL_HOST},
         "securitygroup": {"enable_security_group": True},
         **cloud.switches,
     }
