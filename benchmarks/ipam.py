@@ -64,6 +64,14 @@ def build(world: FakeWorld, size: int, nodes: int) -> Network:
     return network
 
 
+def from_memory(clouds: FakeClouds, world: FakeWorld) -> None:
+    """The controller's and Nova's lists as they are in memory: the fake's own work, of showing each to whoever asks, is
+    no part of what is measured."""
+    own: Any = clouds.own
+    own.attachments.all = lambda **_: list(world.fabric.ports.values())
+    own.compute.all = lambda **_: list(world.instances.values())
+
+
 def best(function: Callable[[], object], times: int = 5) -> float:
     """Seconds of CPU of the median run."""
     taken = []
@@ -78,6 +86,7 @@ def plan(folder: Path, size: int) -> Rows:
     world = FakeWorld()
     build(world, size, 500)
     clouds, settings = FakeClouds(world), Settings(home=folder)
+    from_memory(clouds, world)
     store = Store.open(f"sqlite:///{folder}/steelyard.sqlite", key_file=folder / "keys")
     ipam = IpamService(clouds=clouds, store=store)
     token = world.token(project="admin", roles={"admin"})
@@ -120,8 +129,8 @@ def plan(folder: Path, size: int) -> Rows:
     for number, port in enumerate(list(world.fabric.ports.values())):
         if number % 1000 == 0 and port.addresses and number > 1000:
             twin = NetworkPort(
-                str(uuid.uuid4()), "", port.network_id, port.project_id, f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
-                port.addresses, "", "", None, "normal", "DOWN", None, world.now,
+                str(uuid.uuid4()), "", port.network_id, port.project_id,
+                f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}", port.addresses, "", "", None, "normal", "DOWN", None, world.now,
             )  # fmt: skip
             world.fabric.ports[twin.id] = twin
     found = check.check().conflicts
@@ -177,9 +186,10 @@ def allocate(home: Path, rounds: int) -> Rows:
     through: list[float] = []
     try:
         for number in range(rounds + 3):
+            mac = f"0e:00:00:00:{number >> 8:02x}:{number & 255:02x}"
             body = {"port": {
                 "network_id": network["id"], "name": "bench", "device_owner": "steelyard:allocated",
-                "fixed_ips": [{"subnet_id": subnet_id}], "mac_address": f"0e:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+                "fixed_ips": [{"subnet_id": subnet_id}], "mac_address": mac,
             }}  # fmt: skip
             began = time.perf_counter()
             answer = neutron.post(f"{base}/ports", json=body)

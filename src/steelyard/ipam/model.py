@@ -9,11 +9,11 @@ from __future__ import annotations
 import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 from steelyard.nouns import Instance, Network, NetworkPort, Node, NodePort, Subnet
 
@@ -57,9 +57,8 @@ class OwnerKind(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class AddressUse:
-    """One taken address, or a range of free ones."""
+class AddressUse(NamedTuple):
+    """One taken address, or a range of free ones. A tuple, since there are tens of thousands of them in one list."""
 
     address: str
     subnet_id: str
@@ -138,7 +137,7 @@ class Owners:
 
     instances: Mapping[str, Instance]
     nodes: Mapping[str, Node]
-    node_by_instance: Mapping[str, Node]
+    """By their own ids, and by the ids of the instances that are on them."""
     node_by_mac: Mapping[str, Node]
 
 
@@ -151,8 +150,7 @@ def owners(instances: Iterable[Instance], nodes: Iterable[Node], node_ports: Ite
             by_instance.setdefault(instance.id, by_id[instance.node_id])
     return Owners(
         instances=known,
-        nodes=by_id,
-        node_by_instance=by_instance,
+        nodes=by_instance | by_id,
         node_by_mac={port.mac.lower(): by_id[port.node_id] for port in node_ports if port.node_id in by_id},
     )
 
@@ -192,11 +190,11 @@ def addresses(
         pool = at >= 0 and number <= pools[at][1]
         there = taken.get(address)
         if there is None:
-            listed.append(replace(without_port[address], pool=pool))
+            listed.append(without_port[address]._replace(pool=pool))
         elif len(there) == 1:
             listed.append(_use(address, subnet, there[0], who, pool))
         else:
-            listed += [replace(_use(address, subnet, port, who, pool), collides=True) for port in there]
+            listed += [_use(address, subnet, port, who, pool)._replace(collides=True) for port in there]
     return listed
 
 
@@ -249,12 +247,7 @@ def node_of(port: NetworkPort, who: Owners) -> Node | None:
     if not host and not device:
         return None
     nodes = who.nodes
-    return (
-        nodes.get(host or "")
-        or nodes.get(device or "")
-        or who.node_by_instance.get(device or "")
-        or who.node_by_mac.get(port.mac)
-    )
+    return nodes.get(host or "") or nodes.get(device or "") or who.node_by_mac.get(port.mac)
 
 
 _SERVICES = {
@@ -296,7 +289,7 @@ def _classify(port: NetworkPort, node: Node | None) -> tuple[AddressState, Owner
 
 def without_nodes(use: AddressUse) -> AddressUse:
     """The same as a tenant may see it."""
-    return replace(use, node_id=None, node_name=None, device_id=None)
+    return use._replace(node_id=None, node_name=None, device_id=None)
 
 
 def utilisation(subnet: Subnet, uses: Iterable[AddressUse]) -> Utilisation:

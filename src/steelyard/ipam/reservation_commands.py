@@ -21,7 +21,7 @@ Note = Annotated[str, typer.Option("--note", help="What for.")]
 
 KEPT_COLUMNS: list[Column] = [
     ("Address", "address"),
-    ("", lambda row: "" if row["changed"] else "as it was"),
+    ("Changed", lambda row: "yes" if row["changed"] else "as it was"),
     ("MAC", "mac"),
     ("Port", "port_id"),
 ]
