@@ -113,7 +113,15 @@ COMMANDS: dict[str, Command] = {
     "network": Command(
         "Tenant networks.", ("steelyard.networks.commands:app", "steelyard.networks.preflight_commands:app"), _TENANT
     ),
-    "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
+    "ipam": Command(
+        "Addresses and their owners: list, reserve, release, import, history, check.",
+        (
+            "steelyard.ipam.commands:app",
+            "steelyard.ipam.reservation_commands:app",
+            "steelyard.ipam.check_commands:app",
+        ),
+        _TENANT,
+    ),
     "server": Command(
         "Deployed servers: create, list, show, wait, power, rebuild, rescue, nic, delete.",
         (

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     drift_seconds: float = Field(default=300.0, ge=10.0)
     """Seconds between two comparisons of all systems (`drift.compare`)."""
 
+    ipam_seconds: float = Field(default=120.0, ge=5.0)
+    """Seconds between two checks of all addresses (`ipam.check`)."""
+    ipam_history_seconds: float = Field(default=30.0, ge=1.0)
+    """Seconds between two looks at who has which address (`ipam.history`); who had one in between is not known."""
+
     guard_seconds: float = Field(default=20.0, ge=1.0)
     """Seconds between two looks at all nodes and servers, by which the guard takes away what is not proven clean."""
     found_available: Literal["finding", "trust", "quarantine"] = "finding"

@@ -39,7 +39,12 @@ from steelyard.images.service import ImageService
 from steelyard.inventory import routes as inventory_routes
 from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
+from steelyard.ipam import check_routes as ipam_check_routes
+from steelyard.ipam import checking as ipam_checking
+from steelyard.ipam import reservation_routes
 from steelyard.ipam import routes as ipam_routes
+from steelyard.ipam.checking import IpamCheck
+from steelyard.ipam.reservations import ReservationService
 from steelyard.ipam.service import IpamService
 from steelyard.isolation import check_routes, segment_routes
 from steelyard.isolation import checking as isolation_checking
@@ -116,6 +121,8 @@ class Steelyard:
     leaks: LeakService
     fleet_check: FleetCheck
     drift: DriftService
+    reservations: ReservationService
+    ipam_check: IpamCheck
 
 
 def assemble(
@@ -141,6 +148,7 @@ def assemble(
     )
     networks = NetworkService(clouds=clouds, settings=settings)
     lifecycle = LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips)
+    ipam = IpamService(clouds=clouds, store=store)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -157,7 +165,7 @@ def assemble(
         cabling=CablingService(
             clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
         ),
-        ipam=IpamService(clouds=clouds),
+        ipam=ipam,
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
         lifecycle=lifecycle,
@@ -185,6 +193,8 @@ def assemble(
             clouds=clouds, store=store, operations=operations, settings=settings, observer=observer, leaks=leaks,
             fleet_check=fleet_check,
         ),
+        reservations=ReservationService(ipam=ipam, store=store, signal=reconcilers.signal),
+        ipam_check=IpamCheck(clouds=clouds, store=store, settings=settings, observer=observer),
     )  # fmt: skip
     operations.register(
         *images_work.kinds(built.images),
@@ -206,6 +216,7 @@ def assemble(
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
     reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
+    reconcilers.register(*ipam_checking.reconcilers(built.ipam_check))
     return built
 
 
@@ -221,6 +232,8 @@ def create_app(built: Steelyard) -> FastAPI:
             cabling_routes.router(built.cabling),
             topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
+            reservation_routes.router(built.reservations),
+            ipam_check_routes.router(built.ipam_check),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),
             lifecycle_routes.router(built.lifecycle),

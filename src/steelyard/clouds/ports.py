@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from steelyard.clouds.addresses import Addresses as Addresses
 from steelyard.clouds.fabric import Fabric as Fabric
 from steelyard.nouns import (
     Actor,
@@ -375,6 +376,8 @@ class Cloud(Protocol):
     def security_groups(self) -> SecurityGroups: ...
     @property
     def fabric(self) -> Fabric: ...
+    @property
+    def addresses(self) -> Addresses: ...
 
 
 class Clouds(Protocol):

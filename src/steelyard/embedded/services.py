@@ -11,6 +11,7 @@ from pathlib import Path
 
 from steelyard.embedded import networks, readiness
 from steelyard.embedded.configuration import DATABASES, Description, networks_file
+from steelyard.embedded.configuration.description import VIRTUAL_HOST
 from steelyard.embedded.credentials import USERS
 from steelyard.embedded.files import write_atomically
 from steelyard.embedded.home import Home
@@ -158,8 +159,8 @@ def _openstack_services(home: Home, session: Session) -> list[Service]:
         Service(**{**vars(keystone), "check": readiness.login_works(session)}),
         Service(
             "nova",
-            (*_launcher(home, "nova_all.py"), str(home.path("etc", "nova", "nova.conf")), str(home.port("nova")),
-             *needed_by_nova),
+            (*_launcher(home, "nova_all.py"), str(home.path("etc", "nova", "nova.conf")), VIRTUAL_HOST,
+             str(home.port("nova")), *needed_by_nova),
             home.port("nova"), environment, needs=("nova-database",), stop_wave=2,
             check=readiness.authenticated(
                 session, home.port("nova"), "/v2.1/os-services", headers=COMPUTE_VERSION,

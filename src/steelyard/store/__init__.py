@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.store.acknowledgements import Acknowledgements
+from steelyard.store.addresses import Addresses
 from steelyard.store.bulk import BatchRecords
 from steelyard.store.cables import Cables
 from steelyard.store.candidates import Candidates
@@ -62,6 +63,7 @@ class Store:
         self.numbers = Numbers(database)
         self.tenancies = Tenancies(database)
         self.sightings = Sightings(database)
+        self.addresses = Addresses(database)
         self.leftovers = Leftovers(database, self.secrets)
 
     @classmethod

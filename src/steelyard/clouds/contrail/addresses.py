@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from steelyard.clouds.contrail.reading import ADDRESS_FIELDS, ref_ids
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.openstack.reading import Document
-from steelyard.errors import Conflict, Invalid
+from steelyard.errors import Conflict, Duplicate, Invalid
 from steelyard.nouns import FixedAddress, Subnet
 
 
@@ -38,8 +39,12 @@ class Addresses:
     def of_port(self, port_id: str) -> list[Document]:
         return self._rest.objects("instance-ip", referring=[port_id], fields=ADDRESS_FIELDS)
 
-    def give(self, port_id: str, network_id: str, subnets: Sequence[Subnet]) -> list[FixedAddress]:
+    def give(
+        self, port_id: str, network_id: str, subnets: Sequence[Subnet], *, owner: str | None = None
+    ) -> list[FixedAddress]:
         """An address for the port of each family that the network has subnets of; none where it has no subnet.
+
+        `owner`: the project whose it is, where that is not the one that asks.
 
         The family's next subnet is asked when one is used up. Raises `Conflict` (`no_free_address`) when all are, and
         `Conflict` (`address_not_usable`) when what the controller gave is nobody's to use; it is given back then.
@@ -47,37 +52,62 @@ class Addresses:
         ordered = sorted(subnets, key=lambda subnet: subnet.cidr)
         families = {"v4": [each for each in ordered if ":" not in each.cidr],
                     "v6": [each for each in ordered if ":" in each.cidr]}  # fmt: skip
-        return [self._of_family(port_id, network_id, some, name) for name, some in families.items() if some]
+        return [self._of_family(port_id, network_id, some, name, owner) for name, some in families.items() if some]
 
-    def _of_family(self, port_id: str, network_id: str, subnets: Sequence[Subnet], family: str) -> FixedAddress:
+    def _of_family(
+        self, port_id: str, network_id: str, subnets: Sequence[Subnet], family: str, owner: str | None
+    ) -> FixedAddress:
         refused: list[str] = []
         for subnet in subnets:
             try:
-                return self._take(port_id, network_id, subnet, family)
+                return self._take(port_id, network_id, subnet, family, owner)
             except (Conflict, Invalid) as error:
                 if error.code == "address_not_usable":
                     raise
                 refused.append(error.detail)
         raise Conflict(f"no IP{family} address is free on the network: {refused[-1]}", code="no_free_address")
 
-    def _take(self, port_id: str, network_id: str, subnet: Subnet, family: str) -> FixedAddress:
-        name = own_name(port_id, family)
-        there = self._rest.find("instance-ip", [name])
-        if there is None:
-            there = self._rest.make(
-                "instance-ip",
-                {
-                    "fq_name": [name], "instance_ip_family": family, "subnet_uuid": subnet.id,
-                    "virtual_network_refs": [{"uuid": network_id, "attr": None}],
-                    "virtual_machine_interface_refs": [{"uuid": port_id, "attr": None}],
-                },
-            )  # fmt: skip
+    def _take(self, port_id: str, network_id: str, subnet: Subnet, family: str, owner: str | None) -> FixedAddress:
+        there = self._make(port_id, network_id, subnet, family, owner)
         got = self._rest.read("instance-ip", there)
         address = got.text("instance_ip_address")
         if why := unusable(address, subnet):
             self._rest.remove("instance-ip", there)
             raise Conflict(f"the controller gave {address}, {why}", code="address_not_usable")
         return FixedAddress(got.maybe_text("subnet_uuid") or subnet.id, address)
+
+    def give_this(
+        self, port_id: str, network_id: str, subnet: Subnet, address: str, *, owner: str | None = None
+    ) -> None:
+        """This very address, whether it is in a pool or not. Raises `Duplicate` where somebody has it."""
+        try:
+            self._make(port_id, network_id, subnet, "v6" if ":" in subnet.cidr else "v4", owner, address)
+        except Conflict as error:
+            taken = f"IP address {address} already allocated in subnet {subnet.id}"
+            raise Duplicate(taken, code="address_taken") from error
+
+    def _make(
+        self, port_id: str, network_id: str, subnet: Subnet, family: str, owner: str | None, address: str | None = None
+    ) -> str:
+        """The port's instance-ip, and its uuid; also where it was made before, or is at this moment."""
+        name = own_name(port_id, family)
+        body: dict[str, Any] = {
+            "fq_name": [name], "instance_ip_family": family, "subnet_uuid": subnet.id,
+            "virtual_network_refs": [{"uuid": network_id, "attr": None}],
+            "virtual_machine_interface_refs": [{"uuid": port_id, "attr": None}],
+        }  # fmt: skip
+        if address is not None:
+            body["instance_ip_address"] = address
+        if owner is not None:
+            body["perms2"] = {"owner": owner, "owner_access": 7, "global_access": 0, "share": []}
+        if (there := self._rest.find("instance-ip", [name])) is not None:
+            return there
+        try:
+            return self._rest.make("instance-ip", body)
+        except Duplicate:
+            if (there := self._rest.find("instance-ip", [name])) is None:
+                raise
+            return there
 
     def give_back(self, port_id: str) -> None:
         """Remove the port's addresses; those that another port has too only lose this one."""

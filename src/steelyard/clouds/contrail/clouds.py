@@ -8,6 +8,7 @@ from steelyard.clouds.contrail.attachments import ContrailAttachments
 from steelyard.clouds.contrail.fabric import ContrailFabric
 from steelyard.clouds.contrail.flips import Flips
 from steelyard.clouds.contrail.groups import Groups
+from steelyard.clouds.contrail.holding import ContrailAddresses
 from steelyard.clouds.contrail.networks import ContrailNetworks
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.contrail.sub_interfaces import ContrailSecurityGroups, ContrailSubInterfaces
@@ -49,6 +50,7 @@ class ContrailCloud:
         self.sub_interfaces = ContrailSubInterfaces(rest, vlans, flips, self.attachments)
         self.security_groups = ContrailSecurityGroups(rest, enforced=controller.enforces_security_groups)
         self.fabric = ContrailFabric(rest, groups)
+        self.addresses = ContrailAddresses(rest, operator, self.attachments)
 
 
 class ContrailClouds:

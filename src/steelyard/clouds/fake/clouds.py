@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from steelyard.clouds.fake.addresses import FakeAddresses
 from steelyard.clouds.fake.baremetal import FakeNodePorts, FakeNodes, FakeProvisioning
 from steelyard.clouds.fake.bonds import FakeBonds
 from steelyard.clouds.fake.compute import FakeCompute, FakeFlavors, FakePlacement
@@ -34,6 +35,7 @@ class FakeCloud:
         self.sub_interfaces = FakeSubInterfaces(world, who)
         self.security_groups = FakeSecurityGroups(world, who)
         self.fabric = FakeUnderlay(world, who)
+        self.addresses = FakeAddresses(world, who)
 
 
 class FakeClouds:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.clouds.fake.units import units
 from steelyard.errors import Conflict, Duplicate, NotFound
@@ -70,7 +71,7 @@ class FakeFabric:
         if network is None:
             raise NotFound(f"network {network_id} could not be found")
         addresses = [
-            FixedAddress(subnet_id, address if address and _within(address, subnet) else self._next(subnet))
+            FixedAddress(subnet_id, address if address and _within(address, subnet) else self.next_free(subnet))
             for subnet_id in network.subnet_ids
             if addressed and (subnet := self.subnets[subnet_id])
         ]
@@ -133,6 +134,15 @@ class FakeFabric:
         for link in port.links:
             self.switches.write(link, None)
 
+    def holding(self, spec: HoldSpec) -> NetworkPort | None:
+        """The port that was made for this very wish before."""
+        for port in self.ports.values():
+            if (port.network_id, port.mac, port.device_owner) != (spec.network_id, spec.mac, spec.device_owner):
+                continue
+            if any(f.subnet_id == spec.subnet_id and spec.address in (None, f.address) for f in port.addresses):
+                return port
+        return None
+
     def flip(
         self, node: Node, nics: list[NodePort], *, role_network: str | None, tenant: bool, now: datetime,
         project_id: str | None, bonds: Mapping[str, Bond],
@@ -167,7 +177,8 @@ class FakeFabric:
                 if port.host_id is None and (unit := unit or next(iter(free), None)) is not None and unit.links:
                     self.bind_at(port, node.id, unit.mac, unit.links[0], unit.lag)
 
-    def _next(self, subnet: Subnet) -> str:
+    def next_free(self, subnet: Subnet) -> str:
+        """The next address that the pools hand out. Raises `Conflict` when none is left."""
         taken = self._taken_in(subnet.id)
         for address in _pool(subnet):
             if str(address) not in taken:

@@ -9,6 +9,7 @@ from typing import Any
 from keystoneauth1 import exceptions as ksa
 from keystoneauth1.identity import access as ksa_identity
 
+from steelyard.clouds.openstack.addresses import OpenstackAddresses
 from steelyard.clouds.openstack.baremetal import (
     Agreement,
     IronicRest,
@@ -52,6 +53,7 @@ class OpenstackCloud:
         self.sub_interfaces = OpenstackSubInterfaces(access)
         self.security_groups = OpenstackSecurityGroups(access)
         self.fabric = OpenstackFabric(access)
+        self.addresses = OpenstackAddresses(access)
 
 
 class OpenstackClouds:

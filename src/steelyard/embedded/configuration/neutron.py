@@ -6,12 +6,15 @@ switches.
 
 from __future__ import annotations
 
-from steelyard.embedded.configuration.description import PHYSICAL_NETWORK, Description
+from steelyard.embedded.configuration.description import PHYSICAL_NETWORK, VIRTUAL_HOST, Description
 from steelyard.embedded.configuration.ini import Sections
 
 TENANT_VLANS = "100:999"
 """What Neutron picks tenants' networks from. The operator's own networks have VLANs outside it, given by number when
 they are made: a VLAN that stands here may be handed to a tenant."""
+
+_SWITCHING = {"neutron": "genericswitch", "contrail": "steelyard_contrail"}
+"""The mechanism driver that puts servers on networks, by whose network it is."""
 
 COMPARED_EVERY = 15
 """Seconds between two comparisons of Neutron and the controller; a data centre's default is longer."""
@@ -76,11 +79,12 @@ def ml2_conf(cloud: Description) -> Sections:
         "ml2": {
             "type_drivers": "flat,vlan",
             "tenant_network_types": "vlan",
-            "mechanism_drivers": "steelyard_contrail" if cloud.network == "contrail" else "genericswitch",
+            "mechanism_drivers": f"{_SWITCHING[cloud.network]},steelyard_virtual",
             "extension_drivers": "port_security",
         },
         "ml2_type_flat": {"flat_networks": ""},
         "ml2_type_vlan": {"network_vlan_ranges": f"{PHYSICAL_NETWORK}:{TENANT_VLANS}"},
+        "steelyard_virtual": {"hosts": VIRTUAL_HOST},
         "securitygroup": {"enable_security_group": True},
         **(cloud.switches if cloud.network == "neutron" else {}),
     }
