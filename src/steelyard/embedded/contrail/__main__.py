@@ -1,0 +1,5 @@
+"""Start the controller."""
+
+from steelyard.embedded.contrail.service import main
+
+main()

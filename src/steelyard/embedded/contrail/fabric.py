@@ -1,0 +1,232 @@
+"""The fabric manager: puts on each switch port what the port groups ask for.
+
+It works as a real one does: some time after the change, by itself, again and again until the switch has taken it, and
+without a word in the config API about how far it is. `GET /control/fabric` tells tests.
+
+A simulated switch has VLANs and no overlay, so a network is on a port as its VLAN: the one that the interface asks for
+(`tor_port_vlan_id` untagged, `sub_interface_vlan_tag` tagged), else that of the network. Of two untagged interfaces on
+one group (trap 1) the later has the port untagged and the earlier one tagged: the port is in both networks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from steelyard.embedded.contrail.database import Database, Thing
+from steelyard.embedded.contrail.networks import vlan_of
+from steelyard.embedded.contrail.port_groups import vlan_on_port
+from steelyard.embedded.rack.faults import Fault, Faults
+
+LOG = logging.getLogger("steelyard.contrail.fabric")
+
+PUSH_SECONDS = 0.2
+"""A change in the config -> the first write to the switch."""
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Waits between attempts; the last one again and again."""
+_WRITE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortConfig:
+    """What a switch port is to carry."""
+
+    untagged: int | None = None
+    tagged: tuple[int, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"untagged": self.untagged, "tagged": list(self.tagged)}
+
+
+def wanted(database: Database) -> dict[tuple[str, str], PortConfig]:
+    """(switch, port) -> what it is to carry, for every physical interface in a port group."""
+    found = {}
+    for group in database.of_type("virtual-port-group"):
+        config = _config(database, group)
+        for uuid in group.targets("physical_interface_refs"):
+            physical = database[uuid]
+            found[(physical.fq_name[1], port_id(physical))] = config
+    return found
+
+
+def port_id(physical: Thing) -> str:
+    """The port as its switch calls it: names in the config API cannot hold a colon."""
+    return str(physical.properties.get("physical_interface_port_id") or physical.properties["display_name"])
+
+
+def _config(database: Database, group: Thing) -> PortConfig:
+    untagged: list[int] = []
+    tagged: set[int] = set()
+    for uuid in group.targets("virtual_machine_interface_refs"):
+        interface = database[uuid]
+        vlan, is_tagged = vlan_on_port(interface)
+        networks = interface.targets("virtual_network_refs")
+        vlan = vlan or (vlan_of(database[networks[0]]) if networks else 0)
+        if not vlan:
+            continue
+        if is_tagged:
+            tagged.add(vlan)
+        else:
+            untagged.append(vlan)
+    native = untagged[-1] if untagged else None
+    return PortConfig(native, tuple(sorted((tagged | set(untagged)) - {native})))
+
+
+class Switches:
+    """The management API of the rack's switches, as networking-generic-switch uses it."""
+
+    def __init__(self, url: str, token_file: Path, known: Mapping[str, tuple[str, ...]]):
+        """`known`: the ports of each switch; a router that is not among them is no business of ours."""
+        self._url = url.rstrip("/")
+        self._token_file = token_file
+        self.known = known
+        self._session: aiohttp.ClientSession | None = None
+
+    async def write(self, switch: str, port: str, config: PortConfig, before: PortConfig) -> None:
+        """Make a port carry `config` and nothing of `before` beside it. Raises OSError when it was not done."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_WRITE_SECONDS), trust_env=False)
+        change: dict[str, Any] = {"untagged_vlan": config.untagged, "enabled": True}
+        if config.tagged:
+            change["add_tagged"] = list(config.tagged)
+        if gone := sorted(set(before.tagged) - set(config.tagged)):
+            change["remove_tagged"] = gone
+        path = f"/switches/{urllib.parse.quote(switch, safe='')}/ports/{urllib.parse.quote(port, safe='')}"
+        headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}", "User-Agent": "contrail-fabric"}
+        try:
+            async with self._session.patch(self._url + path, json=change, headers=headers) as answer:
+                if answer.status != 200:
+                    raise OSError(f"{switch} answered {answer.status}")
+                json.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise OSError(f"{switch}: {type(error).__name__}") from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+@dataclass(slots=True)
+class _Due:
+    at: float
+    """Monotonic time of the next attempt."""
+    attempts: int = 0
+    problem: str | None = None
+
+
+class FabricManager:
+    """Writes what differs between the config and what it believes that the switches carry."""
+
+    def __init__(self, database: Database, switches: Switches, faults: Faults, *, push_seconds: float = PUSH_SECONDS):
+        self._database = database
+        self._switches = switches
+        self._faults = faults
+        self._push_seconds = push_seconds
+        self._pushed = {
+            (switch, port): PortConfig(content["untagged"], tuple(content["tagged"]))
+            for key, content in database.pushed().items()
+            for switch, _, port in (key.partition("/"),)
+        }
+        self._due: dict[tuple[str, str], _Due] = {}
+        self._wake = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
+        database.on_commit = self.look
+        self.look()
+
+    def look(self) -> None:
+        """Something may have changed: note what is to be written, and when."""
+        now = time.monotonic()
+        asked = wanted(self._database)
+        for key in {**asked, **self._pushed}:
+            if key[1] not in self._switches.known.get(key[0], ()):
+                continue
+            if asked.get(key, PortConfig()) != self._pushed.get(key, PortConfig()):
+                self._due.setdefault(key, _Due(now + self._push_seconds))
+            else:
+                self._due.pop(key, None)
+        self._wake.set()
+
+    def state(self) -> dict[str, Any]:
+        """What it believes, and what it has yet to do."""
+        return {
+            "believed": {f"{switch}/{port}": config.as_json() for (switch, port), config in self._pushed.items()},
+            "pending": {
+                f"{switch}/{port}": {"attempts": due.attempts, "problem": due.problem}
+                for (switch, port), due in self._due.items()
+            },
+        }
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            for key in [key for key, due in self._due.items() if due.at <= now]:
+                await self._push(key)
+            pause = min((due.at for due in self._due.values()), default=now + 3600.0) - time.monotonic()
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(0.01, pause))
+            except TimeoutError:
+                continue
+
+    async def _push(self, key: tuple[str, str]) -> None:
+        due = self._due.get(key)
+        if due is None:
+            return
+        switch, port = key
+        config = wanted(self._database).get(key, PortConfig())
+        fault = self._faults.take("push", f"{switch}/{port}", switch)
+        try:
+            await self._write(key, config, fault)
+        except OSError as error:
+            due.attempts += 1
+            due.problem = str(error)[:200]
+            due.at = time.monotonic() + RETRY_SECONDS[min(due.attempts, len(RETRY_SECONDS)) - 1]
+            LOG.warning("%s/%s is not written yet (attempt %d): %s", switch, port, due.attempts, due.problem)
+            return
+        self._due.pop(key, None)
+        self._pushed[key] = config
+        self._database.note_pushed(f"{switch}/{port}", config.as_json())
+        self.look()  # it may have changed while the switch was being written
+
+    async def _write(self, key: tuple[str, str], config: PortConfig, fault: Fault | None) -> None:
+        switch, port = key
+        before = self._pushed.get(key, PortConfig())
+        match fault.kind if fault is not None else None:
+            case "refuse" | "drop" | "hang" | "garbage":
+                raise OSError(f"{switch} refuses")
+            case "not_applied" | "wrong_answer":
+                return
+            case "slow":
+                assert fault is not None
+                await asyncio.sleep(fault.delay)
+            case "late":
+                assert fault is not None
+                self._later(fault.delay, key, config, before)
+                return
+            case "wrong_port":
+                port = self._switches.known[switch][-1]
+            case "wrong_vlan":
+                config = PortConfig(None if config.untagged is None else config.untagged + 1, config.tagged)
+        await self._switches.write(switch, port, config, before)
+
+    def _later(self, seconds: float, key: tuple[str, str], config: PortConfig, before: PortConfig) -> None:
+        async def write() -> None:
+            await asyncio.sleep(seconds)
+            try:
+                await self._switches.write(*key, config, before)
+            except OSError as error:
+                LOG.warning("%s/%s was not written late: %s", *key, error)
+
+        task = asyncio.create_task(write())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
