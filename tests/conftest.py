@@ -23,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rounds", type=int, default=4, help="deployments and releases of the kill test (scripts/test --long: 20)"
     )
+    parser.addoption(
+        "--contrail-url", help="config API of a Contrail controller for its contract suite (default: ours)"
+    )
+    parser.addoption("--contrail-cloud", help="entry of clouds.yaml with administrator's rights on that controller")
+    parser.addoption("--contrail-tenant-cloud", help="entry of clouds.yaml of a tenant without such rights")
     parser.addoption("--seed", type=int, default=secrets.randbelow(1 << 32), help="of the kill test, to repeat it")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .contrail_at_hand import Controller, Tokens
 from .stages import Stage, Tenants, fake_stage, real_stage
 
 
@@ -31,3 +32,33 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     else:
         with real_stage(request.getfixturevalue("real_cloud")) as stage:
             yield stage
+
+
+@pytest.fixture(scope="session")
+def contrail(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Tokens]]:
+    """The address of a Contrail controller's config API, and its tokens: that of --contrail-url, else ours."""
+    if url := request.config.getoption("--contrail-url"):
+        yield url.rstrip("/"), _tokens_of_clouds(request.config)
+        return
+    from steelyard.embedded.contrail.standalone import StandaloneController
+
+    ours = {"admin": "admin", "tenant": "red"}
+    with StandaloneController.make(tmp_path_factory.mktemp("contrail")).running() as controller:
+        yield controller.url, lambda who: controller.tokens[ours[who]]
+
+
+@pytest.fixture
+def controller(contrail: tuple[str, Tokens]) -> Iterator[Controller]:
+    """A controller with a project for one test."""
+    with Controller(*contrail).test() as controller:
+        yield controller
+
+
+def _tokens_of_clouds(config: pytest.Config) -> Tokens:
+    from openstack.config import OpenStackConfig
+
+    entries = {"admin": config.getoption("--contrail-cloud"), "tenant": config.getoption("--contrail-tenant-cloud")}
+    sessions = {
+        who: OpenStackConfig().get_one(entry).get_session() for who, entry in entries.items() if entry is not None
+    }
+    return lambda who: sessions[who].get_token() if who in sessions else None

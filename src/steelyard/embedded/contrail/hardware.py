@@ -43,7 +43,7 @@ class ServerPortRules(Rules):
         name = (ROOT, str(link["switch_info"]), str(link["port_id"]).replace(":", "_"))
         physical = resources.database.find("physical-interface", name)
         if physical is not None:
-            resources.add_ref(INTERNAL, TYPES["physical-interface"], physical.uuid, port, relaxed=True)
+            resources.add_ref(INTERNAL, TYPES["physical-interface"], physical.uuid, port)
 
 
 def seed(resources: Resources, rack: Rack | None = None) -> None:
