@@ -34,7 +34,8 @@ class Api:
 
     def application(self) -> web.Application:
         app = web.Application(
-            middlewares=[self._frame.plain_errors, self._frame.authenticated], client_max_size=MAX_BODY
+            middlewares=[self._frame.plain_errors, self._frame.authenticated, self._frame.faulty],
+            client_max_size=MAX_BODY,
         )
         add = app.router
         add.add_get("/", self._home)

@@ -61,20 +61,46 @@ def uuid_of(body: Mapping[str, Any]) -> str:
     return canonical
 
 
-def properties_of(type: Type, body: Mapping[str, Any], what: str) -> dict[str, Any]:
+def properties_of(of: Type, body: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The properties in a body that the type has; others are ignored. Raises ApiError 400 for a wrong value."""
     found = {}
-    for name, kind in type.properties.items():
+    for name, kind in of.properties.items():
         if name not in body:
             continue
         try:
             found[name] = _value(name, kind, body[name])
         except ValueError as error:
             raise ApiError(400, f"Bad property in {what}: Error validating property {error}") from None
-    perms2 = body.get("perms2")
-    if isinstance(perms2, dict) and "owner" not in perms2:
-        raise ApiError(400, "owner in perms2 must be present")
+    for name in of.maps & found.keys():
+        check_pairs(name, found[name])
+    if found.get("perms2") is not None:
+        check_perms2(found["perms2"])
     return found
+
+
+def check_pairs(name: str, value: Any) -> None:
+    """Raises ApiError 400 unless it is `{"key_value_pair": [{"key": text, "value": text or null}]}` or null."""
+    listed = (value or {}).get("key_value_pair") or []
+    if not isinstance(listed, list) or not all(
+        isinstance(pair, dict) and isinstance(pair.get("key"), str) and isinstance(pair.get("value"), str | None)
+        for pair in listed
+    ):
+        raise ApiError(400, f"Error validating property {name}: a list of keys and values expected")
+
+
+def check_perms2(value: Mapping[str, Any]) -> None:
+    """Raises ApiError 400."""
+    if not isinstance(value.get("owner"), str):
+        raise ApiError(400, "owner in perms2 must be present")
+    shares = value.get("share") or []
+    accesses = [value.get("owner_access"), value.get("global_access")]
+    if not isinstance(shares, list) or not all(
+        isinstance(share, dict) and isinstance(share.get("tenant"), str) for share in shares
+    ):
+        raise ApiError(400, "Bad Request, invalid share list")
+    accesses += [share.get("tenant_access") for share in shares]
+    if not all(access is None or (type(access) is int and 0 <= access <= 7) for access in accesses):
+        raise ApiError(400, "Bad Request, invalid access value in perms2")
 
 
 def _value(name: str, kind: Kind, value: Any) -> Any:
@@ -101,7 +127,7 @@ def refs_in(type: Type, body: Mapping[str, Any], what: str) -> dict[str, list[di
     for field, link in type.by_field.items():
         if field not in body:
             continue
-        refs = body[field] or []
+        refs = [] if body[field] is None else body[field]
         if not isinstance(refs, list) or not all(isinstance(ref, dict) for ref in refs):
             raise ApiError(400, f"Bad reference in {what}: {field} is a list of references")
         for ref in refs:

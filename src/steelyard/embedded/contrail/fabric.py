@@ -11,6 +11,8 @@ one group (trap 1) the later has the port untagged and the earlier one tagged: t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import logging
 import time
@@ -24,7 +26,7 @@ import aiohttp
 
 from steelyard.embedded.contrail.database import Database, Thing
 from steelyard.embedded.contrail.networks import vlan_of
-from steelyard.embedded.contrail.port_groups import vlan_on_port
+from steelyard.embedded.contrail.port_groups import ROOT, vlan_on_port
 from steelyard.embedded.rack.faults import Fault, Faults
 
 LOG = logging.getLogger("steelyard.contrail.fabric")
@@ -34,6 +36,10 @@ PUSH_SECONDS = 0.2
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between attempts; the last one again and again."""
 _WRITE_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
+"""Least time between two looks at the whole config."""
+_MOST_AT_ONCE = 16
+"""Writes under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,13 @@ def wanted(database: Database) -> dict[tuple[str, str], PortConfig]:
             physical = database[uuid]
             found[(physical.fq_name[1], port_id(physical))] = config
     return found
+
+
+def wanted_on(database: Database, switch: str, port: str) -> PortConfig:
+    """The same for one port."""
+    physical = database.find("physical-interface", (ROOT, switch, port.replace(":", "_")))
+    group = next(database.referrers(physical.uuid, "virtual-port-group"), None) if physical is not None else None
+    return PortConfig() if group is None else _config(database, group)
 
 
 def port_id(physical: Thing) -> str:
@@ -131,16 +144,20 @@ class FabricManager:
         self._switches = switches
         self._faults = faults
         self._push_seconds = push_seconds
-        self._pushed = {
-            (switch, port): PortConfig(content["untagged"], tuple(content["tagged"]))
-            for key, content in database.pushed().items()
-            for switch, _, port in (key.partition("/"),)
-        }
+        self._pushed: dict[tuple[str, str], PortConfig] = {}
+        self._unsure: set[tuple[str, str]] = set()
+        """Ports whose last write has begun and not been answered."""
+        for port, content in database.pushed().items():
+            switch, _, name = port.partition("/")
+            self._pushed[(switch, name)] = PortConfig(content["untagged"], tuple(content["tagged"]))
+            if not content["sure"]:
+                self._unsure.add((switch, name))
         self._due: dict[tuple[str, str], _Due] = {}
         self._wake = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
-        database.on_commit = self.look
-        self.look()
+        self._writing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
+        database.on_commit = self._wake.set
 
     def look(self) -> None:
         """Something may have changed: note what is to be written, and when."""
@@ -149,14 +166,14 @@ class FabricManager:
         for key in {**asked, **self._pushed}:
             if key[1] not in self._switches.known.get(key[0], ()):
                 continue
-            if asked.get(key, PortConfig()) != self._pushed.get(key, PortConfig()):
+            if key in self._unsure or asked.get(key, PortConfig()) != self._pushed.get(key, PortConfig()):
                 self._due.setdefault(key, _Due(now + self._push_seconds))
             else:
                 self._due.pop(key, None)
-        self._wake.set()
 
     def state(self) -> dict[str, Any]:
         """What it believes, and what it has yet to do."""
+        self.look()
         return {
             "believed": {f"{switch}/{port}": config.as_json() for (switch, port), config in self._pushed.items()},
             "pending": {
@@ -166,41 +183,62 @@ class FabricManager:
         }
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
-            self._wake.clear()
-            now = time.monotonic()
-            for key in [key for key, due in self._due.items() if due.at <= now]:
-                await self._push(key)
-            pause = min((due.at for due in self._due.values()), default=now + 3600.0) - time.monotonic()
-            try:
-                await asyncio.wait_for(self._wake.wait(), max(0.01, pause))
-            except TimeoutError:
-                continue
-
-    async def _push(self, key: tuple[str, str]) -> None:
-        due = self._due.get(key)
-        if due is None:
-            return
-        switch, port = key
-        config = wanted(self._database).get(key, PortConfig())
-        fault = self._faults.take("push", f"{switch}/{port}", switch)
+        """For ever. Ports are written at once and each for itself: a switch that hangs delays no other."""
         try:
-            await self._write(key, config, fault)
+            while True:
+                self._wake.clear()
+                self.look()
+                now, later = time.monotonic(), []
+                for key, due in list(self._due.items()):
+                    if key in self._writing:
+                        continue
+                    if due.at > now:
+                        later.append(due.at)
+                        continue
+                    self._writing[key] = asyncio.create_task(self._push(key, due))
+                    self._writing[key].add_done_callback(functools.partial(self._written, key, due))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), min(later, default=now + 3600.0) - now)
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            for task in [*self._writing.values(), *self._late]:
+                task.cancel()
+
+    def _written(self, key: tuple[str, str], due: _Due, task: asyncio.Task[None]) -> None:
+        del self._writing[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOG.error("%s/%s: a bug of the fabric manager", *key, exc_info=error)
+            due.at = time.monotonic() + RETRY_SECONDS[-1]
+        self._wake.set()
+
+    async def _push(self, key: tuple[str, str], due: _Due) -> None:
+        switch, port = key
+        try:
+            async with self._slots:
+                config = wanted_on(self._database, switch, port)
+                before = self._pushed.get(key, PortConfig())
+                both = PortConfig(before.untagged, tuple(sorted({*before.tagged, *config.tagged})))
+                self._note(key, both, sure=False)
+                await self._write(key, config, before, self._faults.take("push", f"{switch}/{port}", switch))
         except OSError as error:
             due.attempts += 1
             due.problem = str(error)[:200]
             due.at = time.monotonic() + RETRY_SECONDS[min(due.attempts, len(RETRY_SECONDS)) - 1]
             LOG.warning("%s/%s is not written yet (attempt %d): %s", switch, port, due.attempts, due.problem)
             return
+        self._note(key, config, sure=True)
         self._due.pop(key, None)
-        self._pushed[key] = config
-        self._database.note_pushed(f"{switch}/{port}", config.as_json())
-        self.look()  # it may have changed while the switch was being written
 
-    async def _write(self, key: tuple[str, str], config: PortConfig, fault: Fault | None) -> None:
+    def _note(self, key: tuple[str, str], config: PortConfig, *, sure: bool) -> None:
+        self._pushed[key] = config
+        if sure:
+            self._unsure.discard(key)
+        else:
+            self._unsure.add(key)
+        self._database.note_pushed("/".join(key), {**config.as_json(), "sure": sure})
+
+    async def _write(self, key: tuple[str, str], config: PortConfig, before: PortConfig, fault: Fault | None) -> None:
         switch, port = key
-        before = self._pushed.get(key, PortConfig())
         match fault.kind if fault is not None else None:
             case "refuse" | "drop" | "hang" | "garbage":
                 raise OSError(f"{switch} refuses")

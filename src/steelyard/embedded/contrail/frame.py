@@ -29,25 +29,36 @@ CONTROL = "/control/"
 OPERATIONS = frozenset({"read", "create", "update", "delete", "push"})
 """What a fault may be restricted to; `push` is the fabric manager's."""
 FAULT_KINDS = KINDS | {"wrong_port", "wrong_vlan", "answer_lost"}
-"""`answer_lost`: it is done, and the connection closed without a word."""
+"""Those of the rack, and `answer_lost`: it is done, and the connection closed without a word. `not_applied` and `late`
+answer as if it were done; a create that is late should choose its uuid, or it has another one then."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _Undone(Exception):
+    """Carries an answer out of a transaction that is not to be kept."""
+
+    def __init__(self, answer: web.StreamResponse):
+        super().__init__()
+        self.answer = answer
+
+
 class Frame:
-    """The middlewares."""
+    """The middlewares, from the outside in: `plain_errors`, `authenticated`, `faulty`."""
 
     def __init__(self, resources: Resources, identities: Identities, faults: Faults):
         self._resources = resources
         self._identities = identities
         self._faults = faults
+        self._late: set[asyncio.Task[None]] = set()
 
     @web.middleware
     async def plain_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whatever goes wrong becomes an answer of the controller's kind."""
         if request.path.startswith(CONTROL):
             return await handler(request)
         try:
-            return await self._with_fault(request, handler)
+            return await handler(request)
         except ApiError as error:
             return web.Response(status=error.status, text=error.text)
         except web.HTTPException as error:
@@ -59,27 +70,9 @@ class Frame:
             LOG.exception("%s %s", request.method, request.path)
             return web.Response(status=500, text="Internal Server Error")
 
-    async def _with_fault(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        operation, names = _operation(request)
-        fault = self._faults.take(operation, *names)
-        request["fault"] = fault
-        match fault.kind if fault is not None else None:
-            case "hang" | "drop":
-                return await cut(request, fault)
-            case "refuse":
-                raise ApiError(503, "Not connected to zookeeper. Not able to perform requested action")
-            case "garbage":
-                return web.Response(body=b"\x00\xff<html>proxy error", content_type="application/json")
-            case "slow" | "late":
-                assert fault is not None
-                await asyncio.sleep(fault.delay)
-            case "answer_lost":
-                await handler(request)
-                return await cut(request)
-        return await handler(request)
-
     @web.middleware
     async def authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Who asks, before anything else of the request is looked at."""
         if request.path == "/" or request.path.startswith(CONTROL):
             return await handler(request)
         token = request.headers.get("X-Auth-Token", "")
@@ -96,6 +89,56 @@ class Frame:
         request["identity"] = identity
         self._know_project(identity)
         return await handler(request)
+
+    @web.middleware
+    async def faulty(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The fault that happens to the request, if one does."""
+        if request.path == "/" or request.path.startswith(CONTROL):
+            return await handler(request)
+        operation, names = _operation(request)
+        fault = self._faults.take(operation, *names)
+        request["fault"] = fault
+        match fault.kind if fault is not None else None:
+            case "hang" | "drop":
+                return await cut(request, fault)
+            case "refuse":
+                raise ApiError(503, "Not connected to zookeeper. Not able to perform requested action")
+            case "garbage":
+                return web.Response(body=b"\x00\xff<html>proxy error", content_type="application/json")
+            case "slow":
+                assert fault is not None
+                await asyncio.sleep(fault.delay)
+            case "answer_lost":
+                await handler(request)
+                return await cut(request)
+            case "not_applied" | "late":
+                assert fault is not None
+                answer = await self._pretended(request, handler)
+                if fault.kind == "late":
+                    self._later(fault.delay, request, handler)
+                return answer
+        return await handler(request)
+
+    async def _pretended(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The answer of a request that is then undone."""
+        await request.read()  # from here on nothing gives way, so that no other request is undone with it
+        try:
+            with self._resources.database.transaction():
+                raise _Undone(await handler(request))
+        except _Undone as undone:
+            return undone.answer
+
+    def _later(self, seconds: float, request: web.Request, handler: Handler) -> None:
+        async def again() -> None:
+            await asyncio.sleep(seconds)
+            try:
+                await handler(request)
+            except ApiError as error:
+                LOG.warning("%s %s was not done late: %s", request.method, request.path, error.text)
+
+        task = asyncio.create_task(again())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     def _know_project(self, who: Identity) -> None:
         """A project of Keystone's is there as soon as somebody of it comes, with Keystone's id."""

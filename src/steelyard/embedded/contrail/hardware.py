@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steelyard.embedded.contrail.database import Thing
 from steelyard.embedded.contrail.port_groups import DEFAULT_FABRIC, ROOT
+from steelyard.embedded.contrail.resources import Resources
 from steelyard.embedded.contrail.rules import Request, Rules
 from steelyard.embedded.contrail.schema import TYPES
 from steelyard.embedded.contrail.visibility import INTERNAL
 from steelyard.embedded.rack.plan import Rack
-
-if TYPE_CHECKING:
-    from steelyard.embedded.contrail.resources import Resources
 
 SERVICE_NODE = "service-node"
 """The virtual-router that stands for the node which answers DHCP behind the leaves."""

@@ -9,16 +9,15 @@ import ipaddress
 import uuid as uuids
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steelyard.embedded.contrail import addresses
 from steelyard.embedded.contrail.answers import ApiError
 from steelyard.embedded.contrail.database import Database, Ref, Thing
+from steelyard.embedded.contrail.resources import Resources
 from steelyard.embedded.contrail.rules import Request, Rules
-from steelyard.embedded.contrail.visibility import ALL, LINK, READ
-
-if TYPE_CHECKING:
-    from steelyard.embedded.contrail.resources import Resources
+from steelyard.embedded.contrail.schema import TYPES
+from steelyard.embedded.contrail.visibility import ALL, INTERNAL, LINK, READ
 
 
 class NetworkRules(Rules):
@@ -37,11 +36,9 @@ class NetworkRules(Rules):
         thing.properties["virtual_network_network_id"] = self._free_number(resources.database)
 
     def after_create(self, resources: Resources, thing: Thing, asked: Request) -> None:
-        from steelyard.embedded.contrail.resources import internal_create
-
-        internal_create(
-            resources,
-            "routing-instance",
+        resources.create(
+            INTERNAL,
+            TYPES["routing-instance"],
             {
                 "fq_name": [*thing.fq_name, thing.name],
                 "parent_type": "virtual-network",

@@ -13,17 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steelyard.embedded.contrail.answers import ApiError
 from steelyard.embedded.contrail.checking import key_values, pairs, without
 from steelyard.embedded.contrail.database import Ref, Thing
+from steelyard.embedded.contrail.resources import Resources
 from steelyard.embedded.contrail.rules import Request, Rules
 from steelyard.embedded.contrail.schema import TYPES
 from steelyard.embedded.contrail.visibility import INTERNAL
-
-if TYPE_CHECKING:
-    from steelyard.embedded.contrail.resources import Resources
 
 ROOT = "default-global-system-config"
 DEFAULT_FABRIC = "default-fabric"
@@ -99,7 +97,7 @@ class InterfaceRules(Rules):
         place = asked_of(bindings, thing.properties.get("virtual_machine_interface_properties"))
         bare_metal = bindings.get("vnic_type") == "baremetal"
         _set_macs(thing, unbound=bare_metal and not place.links)
-        if BINDINGS in thing.properties:
+        if thing.properties.get(BINDINGS):
             _complete_bindings(thing, bindings)
 
     def after_create(self, resources: Resources, thing: Thing, asked: Request) -> None:

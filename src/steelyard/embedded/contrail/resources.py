@@ -16,7 +16,7 @@ from steelyard.embedded.contrail.answers import ApiError
 from steelyard.embedded.contrail.database import Database, Ref, Thing
 from steelyard.embedded.contrail.rules import Request, Rules
 from steelyard.embedded.contrail.schema import CHILDREN, REFERRERS, TYPES, Type, find, underscored
-from steelyard.embedded.contrail.visibility import INTERNAL, LINK, READ, WRITE, Identity
+from steelyard.embedded.contrail.visibility import LINK, READ, WRITE, Identity
 
 _NO_RULES = Rules()
 
@@ -167,13 +167,9 @@ class Resources:
 
     def change_perms(self, thing: Thing, given: Mapping[str, Any]) -> None:
         """Change owner, accesses or shares. Raises ApiError 400."""
-        for name in ("owner_access", "global_access"):
-            if name in given and given[name] not in range(visibility.ALL + 1):
-                raise ApiError(400, f"Bad Request, invalid {name} value")
-        if not isinstance(given.get("owner", ""), str) or not isinstance(given.get("share", []), list):
-            raise ApiError(400, "Bad Request, invalid owner or share list")
         after = thing.copy()
         after.properties["perms2"] = {**after.properties["perms2"], **given}
+        checking.check_perms2(after.properties["perms2"])
         if thing.type == "virtual-network":
             after.properties["is_shared"] = bool(after.properties["perms2"].get("global_access"))
         with self.database.transaction():
@@ -294,19 +290,16 @@ class Resources:
         self.database.remove(thing.uuid)
 
 
-def internal_create(resources: Resources, type: str, body: Mapping[str, Any]) -> Thing:
-    """The controller makes something for itself."""
-    return resources.create(INTERNAL, TYPES[type], body)
-
-
 def _change_key(type: Type, thing: Thing, update: Mapping[str, Any]) -> None:
     field, operation, value = update.get("field"), str(update.get("operation", "")).lower(), update.get("value")
     if not isinstance(field, str) or field not in type.maps:
         raise ApiError(400, f'{str(field)[:100]} neither "ListProperty" nor "MapProperty"')
     if operation not in ("set", "delete"):
         raise ApiError(400, f"Unsupported operation {operation[:50]} in request {str(update)[:300]}")
-    if operation == "set" and (not isinstance(value, dict) or not isinstance(value.get("key"), str)):
-        raise ApiError(400, f"Set needs field value in request {str(update)[:300]}")
+    if operation == "set":
+        if not isinstance(value, dict):
+            raise ApiError(400, f"Set needs field value in request {str(update)[:300]}")
+        checking.check_pairs(field, {"key_value_pair": [value]})
     key = value["key"] if operation == "set" and isinstance(value, dict) else str(update.get("position"))
     present = (thing.properties.get(field) or {}).get("key_value_pair") or []
     kept = [pair for pair in present if pair.get("key") != key]
