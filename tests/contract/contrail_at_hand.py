@@ -22,7 +22,8 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _MOST_ANSWER = 64 << 20
 _DELETE_ORDER = (
     "floating-ip", "instance-ip", "virtual-machine-interface", "virtual-port-group", "floating-ip-pool",
-    "virtual-network", "security-group", "network-ipam", "port", "node", "physical-interface", "physical-router",
+    "virtual-network", "security-group", "network-ipam", "network-policy", "port-group",
+    "node-profile", "hardware", "card", "port", "node", "physical-interface", "physical-router",
     "virtual-router", "project",
 )  # fmt: skip
 """What refers to something goes before it, children before their parents."""

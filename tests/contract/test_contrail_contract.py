@@ -1,4 +1,4 @@
-"""What Steelyard relies on in a Contrail/OpenSDN config API: its conventions and its objects (docs/contrail.md).
+"""What Steelyard relies on in a Contrail/OpenSDN config API: its conventions and its objects.
 
 Runs on the controller that we ship, and unchanged on a real one: `pytest tests/contract/test_contrail_contract.py
 --contrail-url http://controller:8082 --contrail-cloud admin [--contrail-tenant-cloud demo]`. The traps are in
@@ -160,6 +160,28 @@ def test_a_read_can_be_limited(controller: Controller) -> None:
     some = controller.show("virtual-network", network, "?fields=is_shared,instance_ip_back_refs")
     assert "network_ipam_refs" not in some
     assert len(some["instance_ip_back_refs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("type", "parent"),
+    [
+        ("network-policy", "project"),
+        ("port-group", "node"),
+        ("node-profile", "global-system-config"),
+        ("hardware", None),
+        ("card", None),
+    ],
+)
+def test_the_other_types_exist(controller: Controller, type: str, parent: str | None) -> None:
+    """Their plural is the type and an s, also where English has it otherwise."""
+    name = controller.name("thing")
+    above = {"project": controller.in_project(name), "global-system-config": [ROOT, name], None: [name]}
+    if parent == "node":
+        server = controller.name("server")
+        controller.create("node", [ROOT, server], parent_type="global-system-config", hostname=server)
+        above["node"] = [ROOT, server, name]
+    uuid = controller.create(type, above[parent], **({"parent_type": parent} if parent is not None else {}))
+    assert [each["uuid"] for each in controller.list(type, f"obj_uuids={uuid}")] == [uuid]
 
 
 # -- names and lists ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The traps of a Contrail/OpenSDN controller, each reproduced with bare requests (docs/contrail.md numbers them).
+"""The traps of a Contrail/OpenSDN controller, each reproduced with bare requests; docs/contrail-controller.md numbers
+them.
 
 A test passes when the controller does the harm that the page describes. Should one fail on a real controller, that
 release has mended it: good news, and a reason to look at the rule that guards against it.

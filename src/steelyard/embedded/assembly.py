@@ -33,6 +33,7 @@ def describe(home: Home) -> Description:
         passwords={user: credentials.get(f"{user}_password") for user in USERS},
         database="sqlite" if home.record.database == "sqlite" else credentials.get("database_url"),
         rpc="fake://" if home.record.rpc == "fake" else credentials.get("rpc_url"),
+        network=home.record.network,
         switches=ml2_sections(rack, home.root, switch_port=home.port("rack_switch")),
     )
 

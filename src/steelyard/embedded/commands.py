@@ -23,6 +23,10 @@ Database = Annotated[
     typer.Option(help="sqlite (the default) or postgresql://USER[:PASSWORD]@HOST:PORT/ for the services' databases."),
 ]
 Rpc = Annotated[str | None, typer.Option(help="fake:// (the default, in memory) or rabbit://USER:PASSWORD@HOST:PORT/.")]
+Network = Annotated[
+    str | None,
+    typer.Option(help="neutron (the default) or contrail: who is the authority for networks, addresses, switch ports."),
+]
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports than those recorded.")]
 Wait = Annotated[bool, typer.Option(help="Wait until everything is up, showing progress.")]
 Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cloud at Ctrl-C.")]
@@ -35,6 +39,7 @@ def up(
     nodes: Nodes = None,
     database: Database = None,
     rpc: Rpc = None,
+    network: Network = None,
     new_ports: NewPorts = False,
     wait: Wait = True,
     foreground: Foreground = False,
@@ -45,7 +50,7 @@ def up(
 
     root, openstack = _places(starting=True)
     began = time.monotonic()
-    wish = Wish(nodes=nodes, database=database, rpc=rpc, new_ports=new_ports)
+    wish = Wish(nodes=nodes, database=database, rpc=rpc, network=network, new_ports=new_ports)
     home = lifecycle.start(root, openstack, wish)
     if not wait and not foreground:
         typer.echo("starting; see: steelyard status")
@@ -162,6 +167,7 @@ class _Progress:
 def _say_what_next(home: Home, status: Status, seconds: float) -> None:
     memory = sum(unit.rss_mib or 0 for unit in status.services)
     rack, port = home.record.rack_network, home.port("bmc")
+    controller = f"\nThe Contrail controller's config API: {home.url('contrail')} (X-Auth-Token of Keystone)\n"
     typer.echo(
         f"""
 The cloud is up, in {seconds:.1f} s{f", using {memory} MiB" if memory else ""}, with {home.record.nodes} simulated servers in the rack.
@@ -176,7 +182,7 @@ Steelyard (API: {home.url("steelyard")}):
   export STEELYARD_HOME={home.root}
   steelyard discover {rack}.1.0/24 --port {port} --credentials {home.path("rack", "credentials.yaml")}
   steelyard candidate list
-
+{controller if home.record.network == "contrail" else ""}
   steelyard status | steelyard down
 """  # noqa: E501
     )

@@ -27,6 +27,9 @@ PORT_NAMES = (
     "keystone", "glance", "placement", "neutron", "nova", "ironic", "steelyard",
     "bmc", "rack_bmc", "rack_agents", "rack_switch", "http",
 )  # fmt: skip
+CONTROLLER_PORTS = ("contrail",)
+"""Chosen beside the others where a Contrail controller is the authority for networks."""
+NETWORKS = ("neutron", "contrail")
 DIRECTORIES = (
     "secrets", "etc", "db", "log", "run", "images", "http", "template", "cache", "rack", "rack/state", "steelyard",
 )  # fmt: skip
@@ -46,6 +49,8 @@ class Record:
     """sqlite or postgresql; the address of a PostgreSQL server is a secret (it may hold a password)."""
     rpc: str = "fake"
     """fake (in memory) or rabbit; the address of a broker is a secret."""
+    network: str = "neutron"
+    """Who is the authority for networks, addresses and switch ports: neutron, or contrail (a controller of ours)."""
     created: str = ""
     format: int = FORMAT
     ramdisk_vlans: Mapping[str, int] = field(default_factory=lambda: dict(RAMDISK_VLANS))
@@ -89,6 +94,7 @@ class Wish:
     nodes: int | None = None
     database: str | None = None
     rpc: str | None = None
+    network: str | None = None
     new_ports: bool = False
 
 
@@ -120,7 +126,11 @@ def _record(content: Any) -> Record:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"not a record of format {FORMAT}")
     record = Record(**content)
-    if not isinstance(record.ports, dict) or any(not isinstance(record.ports.get(name), int) for name in PORT_NAMES):
+    if record.network not in NETWORKS:
+        raise ValueError(f"an unknown network authority {record.network!r}")
+    if not isinstance(record.ports, dict) or any(
+        not isinstance(record.ports.get(name), int) for name in port_names(record.network)
+    ):
         raise ValueError("a port is missing")
     if not isinstance(record.nodes, int) or not re.fullmatch(r"127\.\d+", record.rack_network):
         raise ValueError("the rack is not described")
@@ -138,6 +148,7 @@ def prepare(root: Path, openstack: Path, wish: Wish) -> Home:
     check_root(root)
     check_database(wish.database)
     check_rpc(wish.rpc)
+    check_network(wish.network)
     for directory in ("", *DIRECTORIES):
         make_directory(root / directory)
     credentials = Credentials(root / "secrets")
@@ -153,13 +164,15 @@ def prepare(root: Path, openstack: Path, wish: Wish) -> Home:
 
 
 def _new(wish: Wish) -> Record:
-    ports = loopback.choose_ports(PORT_NAMES)
+    network = wish.network or "neutron"
+    ports = loopback.choose_ports(port_names(network))
     return Record(
         ports=ports,
         rack_network=loopback.choose_rack_network(ports["bmc"]),
         nodes=wish.nodes or 8,
         database="postgresql" if (wish.database or "sqlite") != "sqlite" else "sqlite",
         rpc="rabbit" if (wish.rpc or "fake://") != "fake://" else "fake",
+        network=network,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -180,8 +193,8 @@ def _changed(record: Record, wish: Wish) -> Record:
 
 
 def check_fixed(record: Record, wish: Wish) -> None:
-    """Raise Conflict if another database or broker is wished for than the home was made with."""
-    for name, wanted in (("database", wish.database), ("rpc", wish.rpc)):
+    """Raise Conflict if another database, broker or network authority is wished for than the home was made with."""
+    for name, wanted in (("database", wish.database), ("rpc", wish.rpc), ("network", wish.network)):
         if wanted is not None and not wanted.startswith(getattr(record, name)):
             raise Conflict(
                 f"this home was made with {name} {getattr(record, name)}",
@@ -192,7 +205,9 @@ def check_fixed(record: Record, wish: Wish) -> None:
 
 def _with_new_ports(record: Record) -> Record:
     """Other ports for the services; the BMCs keep theirs while it is free, as nodes know it by heart."""
-    ports = loopback.choose_ports((name for name in PORT_NAMES if name != "bmc"), taken=record.ports.values())
+    ports = loopback.choose_ports(
+        (name for name in port_names(record.network) if name != "bmc"), taken=record.ports.values()
+    )
     bmc = record.ports["bmc"]
     if not loopback.is_free(f"{record.rack_network}.1.1", bmc):
         raise Conflict(
@@ -202,6 +217,11 @@ def _with_new_ports(record: Record) -> Record:
             next="end that process, or: steelyard reset --all --yes, then: steelyard up",
         )
     return replace(record, ports={**ports, "bmc": bmc})
+
+
+def port_names(network: str) -> tuple[str, ...]:
+    """The ports that a home with this network authority has."""
+    return (*PORT_NAMES, *CONTROLLER_PORTS) if network == "contrail" else PORT_NAMES
 
 
 def check_root(root: Path) -> None:
@@ -238,6 +258,12 @@ def check_rpc(url: str | None) -> None:
     parts = urlsplit(url)
     if parts.scheme != "rabbit" or not parts.hostname:
         raise Invalid("--rpc takes fake:// or rabbit://USER:PASSWORD@HOST:PORT/VHOST", code="bad_rpc_url")
+
+
+def check_network(name: str | None) -> None:
+    """Raise Invalid unless it is None or the name of a network authority."""
+    if name is not None and name not in NETWORKS:
+        raise Invalid(f"--network takes {' or '.join(NETWORKS)}, not {name!r}", code="bad_network")
 
 
 @contextmanager

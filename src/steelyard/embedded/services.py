@@ -29,7 +29,8 @@ def plan(home: Home, cloud: Description) -> Plan:
     """Everything to be started for this home. Nothing happens yet."""
     session = Session(home.port("keystone"), "steelyard", cloud.passwords["steelyard"], "service")
     steps = [*_database_steps(home, cloud), _network_step(home, session)]
-    services = [*_openstack_services(home, session), *_rack_services(home), _steelyard_service(home)]
+    services = [*_openstack_services(home, session), *_rack_services(home), *_controller_services(home, session),
+                _steelyard_service(home)]  # fmt: skip
     return Plan(tuple(steps), tuple(services))
 
 
@@ -125,7 +126,7 @@ def _network_step(home: Home, session: Session) -> Step:
         "networks",
         "Networks: provisioning, cleaning, inspection, rescue, quarantine",
         call=seed,
-        needs=("keystone", "neutron"),
+        needs=("keystone", "neutron", *(("contrail",) if home.record.network == "contrail" else ())),
         inputs=fingerprint(SEED_VERSION, dict(networks.VLANS)),
         discards=(conf,),
     )
@@ -200,6 +201,23 @@ def _rack_services(home: Home) -> list[Service]:
             ),
         )
         for kind in ("bmc", "agents", "switch")
+    ]
+
+
+def _controller_services(home: Home, session: Session) -> list[Service]:
+    """The Contrail controller, where it is the authority for networks."""
+    if home.record.network != "contrail":
+        return []
+    return [
+        Service(
+            "contrail",
+            (sys.executable, "-m", "steelyard.embedded.contrail", "--home", str(home.root)),
+            home.port("contrail"),
+            steelyard_environment(home),
+            needs=("keystone", "rack-switch"),
+            check=readiness.authenticated(session, home.port("contrail"), "/projects?count=true"),
+            stop_wave=3,
+        )
     ]
 
 

@@ -53,6 +53,16 @@ def test_every_service_has_its_files(cloud: Description) -> None:
     assert services == {"keystone", "placement", "glance", "neutron", "nova", "ironic"}
 
 
+def test_a_contrail_controller_is_in_the_catalogue_where_there_is_one(cloud: Description) -> None:
+    def catalogue(of: Description) -> dict[str, str]:
+        services = json.loads(generate(of)["etc/keystone/identity_seed.json"])["services"]
+        return {service["type"]: service["url"] for service in services}
+
+    assert "sdn-l-config" not in catalogue(cloud)
+    with_controller = replace(cloud, network="contrail", ports={**PORTS, "contrail": 20999})
+    assert catalogue(with_controller) == {**catalogue(cloud), "sdn-l-config": "http://127.0.0.1:20999"}
+
+
 def test_nothing_listens_or_looks_beyond_loopback(cloud: Description) -> None:
     for name, text in generate(cloud).items():
         addresses = set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text))

@@ -62,6 +62,28 @@ def test_ports_are_chosen_once_and_free(root: Path) -> None:
     assert home.prepare(root, OPENSTACK, Wish()).record == made.record
 
 
+def test_a_contrail_controller_has_a_port_and_is_fixed_when_the_home_is_made(root: Path) -> None:
+    made = home.prepare(root, OPENSTACK, Wish(network="contrail"))
+    assert made.record.network == "contrail"
+    assert made.record.ports.keys() == {*home.PORT_NAMES, "contrail"}
+    assert home.prepare(root, OPENSTACK, Wish()).record == made.record
+    moved = home.prepare(root, OPENSTACK, Wish(new_ports=True)).record
+    assert moved.ports["contrail"] != made.record.ports["contrail"]
+    with pytest.raises(Conflict, match="network contrail"):
+        home.prepare(root, OPENSTACK, Wish(network="neutron"))
+    with pytest.raises(Invalid, match="neutron or contrail"):
+        home.prepare(root, OPENSTACK, Wish(network="linuxbridge"))
+
+
+def test_a_home_of_an_earlier_release_stays_on_neutron(root: Path) -> None:
+    home.prepare(root, OPENSTACK, Wish())
+    record = json.loads((root / "home.json").read_text())
+    del record["network"]
+    (root / "home.json").write_text(json.dumps(record))
+    assert home.load(root, OPENSTACK).record.network == "neutron"
+    assert "contrail" not in home.prepare(root, OPENSTACK, Wish()).record.ports
+
+
 def test_two_homes_do_not_collide(tmp_path: Path) -> None:
     first = home.prepare(tmp_path / "a", OPENSTACK, Wish())
     with socket.socket() as bmc:  # as the first one's rack would listen

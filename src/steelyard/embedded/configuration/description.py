@@ -32,6 +32,8 @@ class Description:
     rpc: str = field(default="fake://", repr=False)
     switches: Sections = field(default_factory=dict, repr=False)
     """The sections of the ML2 configuration that name the switches."""
+    network: str = "neutron"
+    """Who is the authority for networks, addresses and switch ports: neutron, or contrail (a controller)."""
 
     def url(self, service: str) -> str:
         """Base address of a service."""

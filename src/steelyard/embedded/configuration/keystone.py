@@ -37,17 +37,17 @@ def identity_seed(cloud: Description) -> str:
     users.append({"name": "demo", "project": "demo", "roles": ["member"]})
     for user in users:
         user["password"] = cloud.passwords[str(user["name"])]
-    services = [
-        {"type": type_, "name": name, "url": cloud.url(name) + path}
-        for type_, name, path in (
-            ("image", "glance", ""),
-            ("placement", "placement", ""),
-            ("network", "neutron", ""),
-            ("compute", "nova", "/v2.1"),
-            ("baremetal", "ironic", ""),
-            ("baremetal-management", "steelyard", ""),
-        )
+    catalogue = [
+        ("image", "glance", "glance", ""),
+        ("placement", "placement", "placement", ""),
+        ("network", "neutron", "neutron", ""),
+        ("compute", "nova", "nova", "/v2.1"),
+        ("baremetal", "ironic", "ironic", ""),
+        ("baremetal-management", "steelyard", "steelyard", ""),
     ]
+    if cloud.network == "contrail":
+        catalogue.append(("sdn-l-config", "contrail-config", "contrail", ""))  # as deployments of the controller do
+    services = [{"type": type_, "name": name, "url": cloud.url(port) + path} for type_, name, port, path in catalogue]
     return json.dumps(
         {
             "admin_password": cloud.passwords["admin"],

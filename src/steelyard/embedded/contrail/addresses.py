@@ -1,4 +1,4 @@
-"""Addresses of a network, handed out as the controller does it, with its surprises (docs/contrail.md, trap 5).
+"""Addresses of a network, handed out as the controller does it, with its surprises (trap 5 of the docs).
 
 * from the top of the pool, unless the subnet says `addr_from_start`; one that was freed is the next one again
 * the subnets in their order: without a family, an address of version 6 comes when those of version 4 are used up
@@ -35,15 +35,23 @@ class Subnet:
     def name(self) -> str:
         return str(self.network)
 
-    def candidates(self) -> Iterator[Address]:
-        """Every address of the pools that may be handed out unasked, in the order in which it would be."""
+    def candidates(self, start: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Address]]:
+        """Every address of the pools that may be handed out unasked, in the order in which it would be.
+
+        Each with its place, from which (included) another walk may start.
+        """
         excluded = {int(self.network[0]), int(self.network[-1])}
         excluded |= {int(address) for address in (self.gateway, self.dns) if address is not None}
         make = ipaddress.IPv4Address if self.network.version == 4 else ipaddress.IPv6Address
-        for first, last in self.pools if self.from_start else reversed(self.pools):
+        pools = self.pools if self.from_start else tuple(reversed(self.pools))
+        for index, (first, last) in enumerate(pools):
+            if start is not None and index < start[0]:
+                continue
+            if start is not None and index == start[0]:
+                first, last = (start[1], last) if self.from_start else (first, start[1])
             for number in range(first, last + 1) if self.from_start else range(last, first - 1, -1):
                 if number not in excluded:
-                    yield make(number)
+                    yield (index, number), make(number)
 
 
 def subnets_of(network: Thing) -> Iterator[Subnet]:
@@ -103,15 +111,19 @@ def allocate(
                 return str(wanted), subnet.uuid
             continue
         tried.append(subnet.name)
-        if (free := next(_free(database, network, subnet), None)) is not None:
-            database.take_address(network.uuid, str(free), owner)
-            return str(free), subnet.uuid
+        if (found := _next_free(database, network, subnet)) is not None:
+            database.take_address(network.uuid, found, owner)
+            return found, subnet.uuid
     raise ApiError(400, f"Virtual-Network({list(network.fq_name)}) has exhausted subnet({tried})")
 
 
-def _free(database: Database, network: Thing, subnet: Subnet) -> Iterator[Address]:
-    taken = database.addresses(network.uuid)
-    return (address for address in subnet.candidates() if str(address) not in taken)
+def _next_free(database: Database, network: Thing, subnet: Subnet) -> str | None:
+    taken, scanned = database.addresses(network.uuid), database.scanned.setdefault(network.uuid, {})
+    for place, address in subnet.candidates(scanned.get(subnet.uuid)):
+        if str(address) not in taken:
+            scanned[subnet.uuid] = place
+            return str(address)
+    return None
 
 
 def free(database: Database, network: str, address: str, owner: str) -> None:

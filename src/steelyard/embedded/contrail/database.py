@@ -83,6 +83,9 @@ class Database:
         self._changed: dict[str, None] = {}
         self._changed_addresses: set[tuple[str, str]] = set()
         self._sequence = 0
+        self.scanned: dict[str, dict[str, tuple[int, int]]] = {}
+        """Network -> subnet -> how far its pools are known to be taken (see addresses.py): a cache, lost when an
+        address of the network is freed."""
         self.on_commit: Callable[[], None] = lambda: None
         """Called after each transaction that changed something."""
         self._load()
@@ -224,6 +227,7 @@ class Database:
         def put(value: str | None) -> None:
             if value is None:
                 taken.pop(address, None)
+                self.scanned.pop(network, None)
             else:
                 taken[address] = value
 

@@ -58,6 +58,7 @@ class NetworkRules(Rules):
         if "network_ipam_refs" not in asked.body:
             return
         _complete_subnets(after, before)
+        resources.database.scanned.pop(before.uuid, None)
         kept = [subnet.network for subnet in addresses.subnets_of(after)]
         for address in resources.database.addresses(before.uuid):
             found = ipaddress.ip_address(address)

@@ -1,8 +1,8 @@
 """Virtual port groups and the interfaces (VMIs) of bare metal servers: who is on which switch port.
 
-This is where most traps are (docs/contrail.md). In short: the physical interfaces that a VMI names in its binding
-profile are put into a port group, one of the controller's own (`vpg-internal-N`) unless `vpg` names another. Whether
-two VMIs may be on one group is looked at only when the request carries a VLAN.
+This is where most traps are (docs/contrail-controller.md). In short: the physical interfaces that a VMI names in its
+binding profile are put into a port group, one of the controller's own (`vpg-internal-N`) unless `vpg` names another.
+Whether two VMIs may be on one group is looked at only when the request carries a VLAN.
 """
 
 # The base class fixes the signatures of the rules.
