@@ -89,7 +89,7 @@ def test_a_home_of_an_earlier_release_stays_on_neutron(root: Path) -> None:
 @pytest.mark.parametrize("network", ["neutron", "contrail"])
 def test_the_last_words_of_up_fit_the_home(root: Path, capsys: pytest.CaptureFixture[str], network: str) -> None:
     made = home.prepare(root, OPENSTACK, Wish(network=network))
-    commands._say_what_next(made, Status(str(root), Identity(1, 1.0), Phase.UP, "now", ()), 12.0)
+    commands._say_what_next(made, Status(str(root), Identity(1, 1), Phase.UP, "now", ()), 12.0)
     said = capsys.readouterr().out
     assert made.url("steelyard") in said
     assert ("Contrail" in said) == (network == "contrail")
