@@ -60,6 +60,7 @@ from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
 from steelyard.networks.cabling import CablingService
 from steelyard.networks.service import NetworkService, TopologyService
+from steelyard.networks.sub_interfaces import TagWatch
 from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
@@ -198,6 +199,7 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(TagWatch(clouds=clouds, observer=observer).reconciler())
     reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
     return built
 

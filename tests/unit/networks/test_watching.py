@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from steelyard.clouds.observing import Observer
+from steelyard.networks.sub_interfaces import TagWatch
 from steelyard.networks.watching import NOT_ENFORCED, GroupWatch
 
 if TYPE_CHECKING:
@@ -38,6 +39,30 @@ def test_a_group_beside_the_default_one_is_found_and_closed_when_it_goes(bench: 
     put(bench, default.id)
     watch(bench).reconcile()
     assert bench.store.findings.all() == []
+
+
+def test_a_server_that_leaves_loses_its_sub_interfaces_and_no_other(bench: Bench) -> None:
+    bench.build()
+    tags = TagWatch(clouds=bench.clouds, observer=Observer(bench.clouds, fresh=0.0))
+    red = bench.network("red").id
+    bench.clouds.own.sub_interfaces.add(bench.ports[0].id, network_id=red, name="web-red")
+    assert tags.reconcile().changed == 0
+    instance = bench.instance
+    bench.world.instances[instance.id] = replace(instance, status="ERROR")
+    assert tags.reconcile().changed == 0, "it is still on its node"
+    bench.world.instances[instance.id] = replace(instance, task_state="deleting")
+    assert tags.reconcile().changed == 1
+    assert [port for port in bench.world.fabric.ports.values() if port.network_id == red] == []
+    assert [port for port in bench.world.fabric.ports.values() if port.subports] == []
+
+
+def test_a_release_takes_them_off_first(bench: Bench) -> None:
+    bench.build()
+    bench.clouds.own.sub_interfaces.add(bench.ports[0].id, network_id=bench.network("red").id, name="web-red")
+    bench.lifecycle.delete(bench.actor, bench.token, "web")
+    bench.world.settle()
+    assert [port for port in bench.world.fabric.ports.values() if port.network_id == bench.network("red").id] == []
+    assert bench.agrees()
 
 
 def test_nothing_is_found_where_the_controller_enforces_them(bench: Bench) -> None:
