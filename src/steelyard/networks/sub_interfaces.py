@@ -29,11 +29,11 @@ def strip(own: Cloud, ports: Iterable[NetworkPort]) -> int:
     return len(found)
 
 
-def is_leaving(instance: Instance | None) -> bool:
-    """Whether the server needs its sub-interfaces no more: it is gone, goes, or failed without a node."""
+def is_leaving(instance: Instance | None, *, on_node: bool) -> bool:
+    """Whether the server needs its sub-interfaces no more: it is gone, goes, or failed and no node is its own."""
     if instance is None or instance.task_state == "deleting" or instance.status == "DELETED":
         return True
-    return instance.status == "ERROR" and instance.node_id is None
+    return instance.status == "ERROR" and not on_node
 
 
 class TagWatch:
@@ -49,7 +49,10 @@ class TagWatch:
         if not parents:
             return Report(0, 0, "")
         instances = {instance.id: instance for instance in self._observer.instances()}
-        leaving = [port for port in parents if is_leaving(instances.get(port.device_id or ""))]
+        held = {node.instance_id for node in self._observer.nodes()}
+        leaving = [
+            port for port in parents if is_leaving(instances.get(port.device_id or ""), on_node=port.device_id in held)
+        ]
         removed = strip(self._clouds.own, leaving)
         if removed:
             self._observer.forget()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from steelyard.clouds.observing import Observer
-from steelyard.networks.sub_interfaces import TagWatch
+from steelyard.networks.sub_interfaces import TagWatch, is_leaving
 from steelyard.networks.watching import NOT_ENFORCED, GroupWatch
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_a_server_that_leaves_loses_its_sub_interfaces_and_no_other(bench: Bench
     instance = bench.instance
     bench.world.instances[instance.id] = replace(instance, status="ERROR")
     assert tags.reconcile().changed == 0, "it is still on its node"
-    bench.world.instances[instance.id] = replace(instance, task_state="deleting")
+    bench.world.nodes[bench.node_id] = replace(bench.world.nodes[bench.node_id], instance_id=None)
     assert tags.reconcile().changed == 1
     assert [port for port in bench.world.fabric.ports.values() if port.network_id == red] == []
     assert [port for port in bench.world.fabric.ports.values() if port.subports] == []
@@ -73,3 +75,16 @@ def test_nothing_is_found_where_the_controller_enforces_them(bench: Bench) -> No
     bench.world.enforces_groups = True
     watch(bench).reconcile()
     assert bench.store.findings.all() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "on_node", "leaves"),
+    [
+        ({}, True, False), ({"task_state": "deleting"}, True, True), ({"status": "DELETED"}, False, True),
+        ({"status": "ERROR"}, True, False), ({"status": "ERROR"}, False, True), ({"status": "SHUTOFF"}, True, False),
+    ],
+)  # fmt: skip
+def test_who_leaves(bench: Bench, changes: dict[str, str], on_node: bool, leaves: bool) -> None:
+    bench.build()
+    assert is_leaving(replace(bench.instance, **changes), on_node=on_node) is leaves  # type: ignore[arg-type]
+    assert is_leaving(None, on_node=on_node)
