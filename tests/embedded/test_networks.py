@@ -44,13 +44,13 @@ def test_a_network_is_made_as_asked(cloud: EmbeddedCloud, things: Things) -> Non
     name = unique("net")
     made = cloud.steelyard(
         "demo", "network", "create", name, "--subnet", "10.94.0.0/24", "--subnet", "fd00:94::/64", "--pool",
-        "10.94.0.50-10.94.0.59", "--route", "10.99.0.0/16=10.94.0.2", "--dns", "10.94.0.53", "-f", "json",
+        "10.94.0.50-10.94.0.59", "--route", "10.99.0.0/16=10.94.0.2", "--dns", "10.94.0.5", "-f", "json",
     ).json  # fmt: skip
     things.after.callback(cloud.steelyard, "demo", "network", "delete", made["id"])
     four, six = made["subnets"]
     assert four["pools"] == [{"first": "10.94.0.50", "last": "10.94.0.59"}]
     assert four["host_routes"] == [{"destination": "10.99.0.0/16", "next_hop": "10.94.0.2"}]
-    assert (four["dns_servers"], six["gateway"]) == (["10.94.0.53"], "fd00:94::1")
+    assert (four["dns_servers"], six["gateway"]) == (["10.94.0.5"], "fd00:94::1")
 
 
 def test_nics_of_a_running_server(cloud: EmbeddedCloud, things: Things) -> None:
@@ -110,7 +110,7 @@ def test_a_security_group_is_refused_and_one_of_a_stock_client_is_found(
     cloud.steelyard("admin", "reconciler", "run", "networks.security_groups").ok()
 
     def told() -> bool:
-        found = cloud.steelyard("admin", "attention", "list", "-f", "json").json
+        found = cloud.steelyard("admin", "attention", "-f", "json").json
         return any(each["kind"] == "network.security_group_not_enforced" for each in found)
 
     until("the finding is there", told, seconds=90.0)
