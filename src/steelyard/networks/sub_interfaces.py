@@ -1,6 +1,8 @@
 """Sub-interfaces of servers that are being released: off before Nova deletes the port that they are on.
 
-Neutron deletes no port that is a trunk's parent, and Nova puts a server into ERROR whose port it cannot delete.
+Neutron deletes no port that is a trunk's parent, and Nova puts a server into ERROR whose port it cannot delete. Our
+network interface in Ironic asks when a node has left its tenant's networks, which is before that; where the operator
+has not installed it, the reconciler here finds the server in ERROR, and its second deletion succeeds.
 
 Runbook, by hand: `openstack network trunk list`; for each whose server is being deleted, or is gone or in error without
 a node: `openstack network trunk delete`, and the ports of its sub-interfaces; then delete the server again.
@@ -18,7 +20,7 @@ from steelyard.operations.reconciling import Reconciler, Report
 
 STRIP: Final = "networks.sub_interfaces"
 PERIOD: Final = 5.0
-"""Seconds; Nova gets to the ports only when Ironic has taken the server down, which takes longer."""
+"""Seconds."""
 
 
 def strip(own: Cloud, ports: Iterable[NetworkPort]) -> int:
