@@ -68,6 +68,7 @@ from steelyard.networks.cabling import CablingService
 from steelyard.networks.preflight_routes import router as preflight_router
 from steelyard.networks.service import NetworkService, TopologyService
 from steelyard.networks.set_up import PreflightService
+from steelyard.networks.sub_interfaces import TagWatch
 from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
@@ -215,6 +216,7 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(TagWatch(clouds=clouds, observer=observer).reconciler())
     reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
     reconcilers.register(*ipam_checking.reconcilers(built.ipam_check))
     return built

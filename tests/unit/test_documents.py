@@ -19,6 +19,8 @@ from steelyard.lifecycle.nodes import CLEAN, DELETE_NODE, INSPECT, MAINTENANCE, 
 from steelyard.lifecycle.renewal import REBUILD, RESCUE, UNRESCUE
 from steelyard.lifecycle.service import CREATE, DELETE, POWER, RECLAIM
 from steelyard.main import COMMANDS
+from steelyard.networks.attaching import ATTACH, DETACH, MOVE, TAG, UNTAG
+from steelyard.networks.cabling import BOND, RECABLE, UNBOND
 from steelyard.operations.bulk import BULK_ADMIN
 from steelyard.settings import Settings
 
@@ -164,4 +166,5 @@ def test_the_kinds_of_operation_are_those_of_the_code() -> None:
     described = set(re.findall(r"^\| `([a-z]+\.[a-z]+)` \|", api, re.MULTILINE))
     nodes = {DELETE_NODE, REMOVE, RELEASE, CLEAN, INSPECT, MAINTENANCE, RETIRE, UNRETIRE}
     servers = {CREATE, POWER, DELETE, RECLAIM, REBUILD, RESCUE, UNRESCUE}
-    assert described - {BULK_ADMIN} == {SWEEP, ONBOARD, FETCH} | servers | nodes
+    cabling = {ATTACH, DETACH, MOVE, TAG, UNTAG, BOND, UNBOND, RECABLE}
+    assert described - {BULK_ADMIN} == {SWEEP, ONBOARD, FETCH} | servers | nodes | cabling

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
-from steelyard.errors import Forbidden, NotFound
+from steelyard.errors import Forbidden, NotFound, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By, Flips
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Role, Seen, Verdict, compare
@@ -26,6 +27,7 @@ from steelyard.isolation.segments import Segment, Segments
 from steelyard.isolation.verifying import Flip, Verified, Verifier
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.naming import pick
+from steelyard.networks.sub_interfaces import strip
 from steelyard.nouns import Actor, Instance, Node
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -184,7 +186,18 @@ class IsolationService:
 
         Raises `Refused` (`flip_refused`) otherwise; the node goes into quarantine then.
         """
-        return self._verifier.verify(reference, flip, By(CONDUCTOR, f"Ironic: {flip.role}", request_id=request_id))
+        done = self._verifier.verify(reference, flip, By(CONDUCTOR, f"Ironic: {flip.role}", request_id=request_id))
+        if flip.leaving == Role.TENANT:
+            with suppress(SteelyardError):  # a reconciler looks for what is left, and the release must not wait
+                self._strip(reference)
+        return done
+
+    def _strip(self, reference: str) -> None:
+        """A server that is being released has no sub-interfaces any more: in a moment Nova deletes its ports."""
+        own = self._clouds.own
+        node = own.nodes.get(reference)
+        if node.provision_state == "deleting" and node.instance_id is not None:
+            strip(own, own.attachments.all(device_ids=[node.instance_id]))
 
     def segment(self, reference: str, role: Role) -> Segment:
         """The conductor is about to put the node on a network for an agent: which one.

@@ -21,6 +21,7 @@ from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
 from steelyard.naming import check_name, pick, shown
 from steelyard.networks.nics import attachable_units, require_enforced, require_subnet
 from steelyard.networks.service import NetworkService
+from steelyard.networks.sub_interfaces import strip
 from steelyard.nouns import Actor, Flavor, Instance, Node, NodePort, ServerSpec
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
@@ -297,6 +298,7 @@ class LifecycleService:
             if node is not None:
                 Protection(self.clouds).lift(node)
             asked(self.store, instance, "release", actor, reason, request_id)
+            strip(self.clouds.own, self.clouds.own.attachments.all(device_ids=[instance.id]))
             cloud_of(self.clouds, actor, token, instance).compute.delete(instance.id)
             self._end_waiting(instance.id)
             params = {"server_id": instance.id, "name": instance.name, REQUEST: request}

@@ -113,6 +113,16 @@ def test_a_tag_too_many_and_a_tag_too_few_are_found(deployed: Bench) -> None:
     assert f"less than intended: without the sub-interface VLAN {vlan}" in (views(deployed)[0].why or "")
 
 
+@pytest.mark.parametrize(("state", "left"), [("deleting", 0), ("active", 1), ("deploying", 1)])
+def test_a_release_by_anybody_takes_sub_interfaces_off(deployed: Bench, state: str, left: int) -> None:
+    tag(deployed)
+    port = deployed.port
+    deployed.clouds.own.attachments.unbind(port.id)
+    deployed.world.nodes[deployed.node_id] = replace(deployed.node, provision_state=state)
+    deployed.service.flip_gate("bm-1", Flip("tenant", False, (NicWanted(port.mac),)))
+    assert len(deployed.port.subports) == left
+
+
 def test_a_sub_interface_leaves_and_comes_back_with_the_power(deployed: Bench) -> None:
     vlan = tag(deployed)
     deployed.power("off")

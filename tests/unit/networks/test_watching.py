@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from steelyard.clouds.observing import Observer
+from steelyard.networks.sub_interfaces import TagWatch, is_leaving
 from steelyard.networks.watching import NOT_ENFORCED, GroupWatch
 
 if TYPE_CHECKING:
@@ -40,6 +43,30 @@ def test_a_group_beside_the_default_one_is_found_and_closed_when_it_goes(bench: 
     assert bench.store.findings.all() == []
 
 
+def test_a_server_that_leaves_loses_its_sub_interfaces_and_no_other(bench: Bench) -> None:
+    bench.build()
+    tags = TagWatch(clouds=bench.clouds, observer=Observer(bench.clouds, fresh=0.0))
+    red = bench.network("red").id
+    bench.clouds.own.sub_interfaces.add(bench.ports[0].id, network_id=red, name="web-red")
+    assert tags.reconcile().changed == 0
+    instance = bench.instance
+    bench.world.instances[instance.id] = replace(instance, status="ERROR")
+    assert tags.reconcile().changed == 0, "it is still on its node"
+    bench.world.nodes[bench.node_id] = replace(bench.world.nodes[bench.node_id], instance_id=None)
+    assert tags.reconcile().changed == 1
+    assert [port for port in bench.world.fabric.ports.values() if port.network_id == red] == []
+    assert [port for port in bench.world.fabric.ports.values() if port.subports] == []
+
+
+def test_a_release_takes_them_off_first(bench: Bench) -> None:
+    bench.build()
+    bench.clouds.own.sub_interfaces.add(bench.ports[0].id, network_id=bench.network("red").id, name="web-red")
+    bench.lifecycle.delete(bench.actor, bench.token, "web")
+    bench.world.settle()
+    assert [port for port in bench.world.fabric.ports.values() if port.network_id == bench.network("red").id] == []
+    assert bench.agrees()
+
+
 def test_nothing_is_found_where_the_controller_enforces_them(bench: Bench) -> None:
     bench.build()
     put(bench, bench.world.add_security_group("web-only", bench.instance.project_id).id)
@@ -48,3 +75,16 @@ def test_nothing_is_found_where_the_controller_enforces_them(bench: Bench) -> No
     bench.world.enforces_groups = True
     watch(bench).reconcile()
     assert bench.store.findings.all() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "on_node", "leaves"),
+    [
+        ({}, True, False), ({"task_state": "deleting"}, True, True), ({"status": "DELETED"}, False, True),
+        ({"status": "ERROR"}, True, False), ({"status": "ERROR"}, False, True), ({"status": "SHUTOFF"}, True, False),
+    ],
+)  # fmt: skip
+def test_who_leaves(bench: Bench, changes: dict[str, str], on_node: bool, leaves: bool) -> None:
+    bench.build()
+    assert is_leaving(replace(bench.instance, **changes), on_node=on_node) is leaves  # type: ignore[arg-type]
+    assert is_leaving(None, on_node=on_node)

@@ -9,12 +9,17 @@ from .conftest import Site
 TENANTS_KINDS = {
     "bulk",
     "images.fetch",
+    "servers.attach",
     "servers.create",
     "servers.delete",
+    "servers.detach",
+    "servers.move",
     "servers.power",
     "servers.rebuild",
     "servers.rescue",
+    "servers.tag",
     "servers.unrescue",
+    "servers.untag",
 }
 
 

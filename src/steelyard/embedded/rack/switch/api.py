@@ -124,7 +124,7 @@ class SwitchApi:
                 self._after(fault.delay, apply)
                 return web.json_response(wanted.as_json())
             if fault.kind in ("wrong_port", "wrong_vlan"):
-                last = self._fabric.ports(port.switch)[-1].name
+                last = self._fabric.last_cabled(port.switch)
                 if fault.kind == "wrong_vlan":
                     apply(shift=_LIES_BY)
                 elif last != port.name:

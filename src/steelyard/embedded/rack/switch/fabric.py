@@ -55,6 +55,7 @@ class Fabric:
             for switch in rack.switches
             for port in (Port(switch.name, name, untagged_vlan=discovery_vlan) for name in switch.ports)
         }
+        self._cabled = {f"{nic.switch}/{nic.port}" for server in rack.servers for nic in server.nics}
         self._vlans: dict[str, dict[int, str]] = {name: {} for name in self._switches}
         for key, value in records.all():
             kind, _, rest = key.partition(":")
@@ -90,6 +91,11 @@ class Fabric:
     def ports(self, switch: str) -> list[Port]:
         """Raises NotFound for an unknown switch."""
         return [self._ports[f"{switch}/{name}"] for name in self.switch(switch).ports]
+
+    def last_cabled(self, switch: str) -> str:
+        """The name of the last port that a server is cabled to; of the last port where none is."""
+        ports = self.ports(switch)
+        return next((port.name for port in reversed(ports) if port.key in self._cabled), ports[-1].name)
 
     def all_ports(self) -> Iterator[Port]:
         return iter(self._ports.values())
