@@ -89,6 +89,12 @@ class EmbeddedCloud:
         return Rack(self.home, self.record["ports"])
 
     @property
+    def segment_vlans(self) -> range:
+        """VLANs of the networks of which each node in transition has one to itself."""
+        first = int(self.record["first_segment_vlan"])
+        return range(first, first + int(self.record["segments"]))
+
+    @property
     def clouds_file(self) -> Path:
         return self.home / "clouds.yaml"
 

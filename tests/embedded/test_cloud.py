@@ -22,7 +22,7 @@ SERVICES = {
     "keystone", "nova", "ironic", "neutron", "placement", "glance", "http",
     "rack-bmc", "rack-agents", "rack-switch", "steelyard",
 }  # fmt: skip
-SEEDED = {"provisioning", "cleaning", "inspection", "rescue", "quarantine"}
+SEEDED = {"provisioning", "cleaning", "inspection", "rescue", "quarantine", "segment-001"}
 
 
 def check_with_the_stock_client(cloud: LocalCloud) -> None:
@@ -56,7 +56,10 @@ def test_the_seeded_networks_are_the_administrators_and_invisible_to_tenants(clo
         name: cloud.openstack("admin", "network", "show", name, "-f", "json").json["provider:segmentation_id"]
         for name in sorted(SEEDED)
     }
-    assert vlans == {"provisioning": 2001, "cleaning": 2002, "inspection": 2003, "quarantine": 2004, "rescue": 2005}
+    assert vlans == {
+        "provisioning": 2001, "cleaning": 2002, "inspection": 2003, "quarantine": 2004, "rescue": 2005,
+        "segment-001": 2101,
+    }  # fmt: skip
 
 
 def test_the_catalogue_leads_to_steelyard(cloud: LocalCloud) -> None:

@@ -79,7 +79,7 @@ def test_lists_of_the_stock_clients(cloud: EmbeddedCloud) -> None:
     cloud.openstack("system", "baremetal", "node", "list", "-f", "json").ok()
     cloud.openstack("demo", "image", "list", "-f", "json").ok()
     cloud.openstack("demo", "server", "list", "-f", "json").ok()
-    operators = {"provisioning", "cleaning", "inspection", "rescue", "quarantine"}
+    operators = {"provisioning", "cleaning", "inspection", "rescue", "quarantine", "segment-001"}
     assert operators <= _names(cloud.openstack("admin", "network", "list", "-f", "json").json)
     assert not operators & _names(cloud.openstack("demo", "network", "list", "-f", "json").json)
     nodes = cloud.openstack("demo", "baremetal", "node", "list", "-f", "json")

@@ -154,14 +154,15 @@ def test_a_servers_whole_life(cloud: EmbeddedCloud, things: Things, after: ExitS
         assert again["state"] == "found"
 
     with stage("the switches' own log of the whole story"):
-        history = History(rack.switch_log(after=begin), rack.servers, cloud.record["ramdisk_vlans"])
+        history = History(rack.switch_log(after=begin), rack.servers, cloud.record)
         assert history.changes > 20
         assert history.tenant_vlans_of(names) == {vlan}
         assert history.mixed() == [], "a server was on a tenant's and on a ramdisk network at the same time"
         assert history.doubled() == [], "a port carried two networks at the same time"
+        assert history.together() == [], "two servers were on one segment at the same time"
         for name in names:
-            assert history.visited(name, "cleaning")
-            assert history.visited(name, "provisioning")
+            assert history.visited(name, history.segments), "it was cleaned and deployed"
+            assert not history.visited(name, history.shared())
 
 
 def _two_strangers(cloud: EmbeddedCloud) -> list[str]:

@@ -28,7 +28,7 @@ from .things import Things, unique
 pytestmark = pytest.mark.embedded
 
 Json = dict[str, Any]
-OPERATOR_NETWORKS = ("provisioning", "cleaning", "inspection", "rescue", "quarantine")
+OPERATOR_NETWORKS = ("provisioning", "cleaning", "inspection", "rescue", "quarantine", "segment-001")
 ANONYMOUS = {"/health"}
 """What needs no token, on purpose."""
 OWN_TOKEN = {"/metrics"}

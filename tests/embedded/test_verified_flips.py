@@ -105,7 +105,8 @@ def deployments(cloud: EmbeddedCloud, things: Things, after: ExitStack) -> Any:
             made = Deployment(cloud, admin, system, node["name"], answer.json()["server"]["id"])
             found.append(made)
             after.callback(_delete, made)
-            until("it is on the provisioning network", lambda made=made: made.vlan() == 2001, seconds=SOON, every=0.1)
+            where = {2001} if interface == "neutron" else set(cloud.segment_vlans)
+            until("the agent boots", lambda made=made, on=where: made.vlan() in on, seconds=SOON, every=0.1)
             after.enter_context(cloud.rack.fault("switch", made.place, fault, match="plug", times=1))
         return found, vlan
 

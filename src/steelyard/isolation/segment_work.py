@@ -29,7 +29,7 @@ from steelyard.store.segments import SegmentLease
 
 SEGMENTS: Final = "isolation.segments"
 ACTOR: Final = "steelyard"
-COMING: Final = timedelta(seconds=60)
+COMING: Final = timedelta(seconds=30)
 """So long after it was given a segment a node may not have put anything there yet."""
 
 Read = Mapping[str, list[SwitchPort] | SteelyardError]

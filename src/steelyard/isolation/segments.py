@@ -31,6 +31,8 @@ from steelyard.store.segments import SegmentLease, SegmentWait
 
 NETWORKS_FRESH: Final = 30.0
 """Seconds for which the list of networks is remembered."""
+OCCUPIED_FOR: Final = 30.0
+"""Seconds for which a segment is passed over on which somebody else's port was seen."""
 EXHAUSTED: Final = "segments_exhausted"
 """Code of the refusal that a conductor waits on."""
 LOOK: Final = "steelyard isolation segments"
@@ -112,6 +114,8 @@ class Segments:
         self._clock = clock
         self._networks: Mapping[str, Network] = {}
         self._pool: tuple[str, ...] = ()
+        self._occupied: dict[str, float] = {}
+        """When somebody else's port was seen on a segment."""
         self._networks_at = float("-inf")
 
     @property
@@ -202,10 +206,11 @@ class Segments:
         return found or (shared if self.sharing else None)
 
     def _take(self, node: Node, role: Role, actor: str, *, kept: int, wait: bool) -> Network | None:
-        networks, shunned = self._known(), set[str]()
+        networks = self._known()
         self._store.segments.know(self._pool)
         while True:
-            pool = [id for id in self._pool if id not in shunned]
+            occupied = self._passed_over()
+            pool = [id for id in self._pool if id not in occupied]
             lease = self._store.segments.take(node.id, role.value, pool=pool, actor=actor, kept=kept, wait=wait)
             if lease is None:
                 return None
@@ -220,7 +225,10 @@ class Segments:
                 self._event(node, LEASED, f"has {_name(network)} to itself: {role.value}", actor, network, role.value)
                 return network
             else:
-                shunned.add(network.id)
+                self._occupied[network.id] = self._clock()
+
+    def _passed_over(self) -> set[str]:
+        return {id for id, at in self._occupied.items() if self._clock() - at < OCCUPIED_FOR and id in self._pool}
 
     def _is_vacant(self, node: Node, lease: SegmentLease) -> bool:
         """Whether nobody else has a port there, which the pool cannot know: somebody put it there by hand."""
@@ -239,8 +247,9 @@ class Segments:
         what = f"Node {node.label} waits for a segment of its own ({role.value} network)"
         if not counts.free + counts.leased:
             return f"{what}: there is no network that STEELYARD_SEGMENTS names."
+        strange = f", {number} have ports of somebody else" if (number := len(self._passed_over())) else ""
         waiting = f"; {counts.waiting} nodes wait" if counts.waiting > 1 else ""
-        return f"{what}: {counts.leased} of {counts.free + counts.leased} are leased{waiting}."
+        return f"{what}: {counts.leased} of {counts.free + counts.leased} are leased{strange}{waiting}."
 
     # Verifying
 
