@@ -87,7 +87,7 @@ class Switch:
     name: str
     chassis_mac: str
     ports: tuple[str, ...]
-    """Names of the ports that have a cable in them."""
+    """Names of the ports: those that have a cable in them, and a few spare ones that a cable could be moved to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +198,8 @@ _MAKES = (
     ),
 )
 _SWITCHES = ("leaf1", "leaf2")
+SPARE_PORTS = 2
+"""Of each switch, beside those that servers are cabled to."""
 
 
 def plan_rack(nodes: int, *, network: str, bmc_port: int, seed: str, previous: Rack | None = None) -> Rack:
@@ -220,7 +222,10 @@ def plan_rack(nodes: int, *, network: str, bmc_port: int, seed: str, previous: R
         Switch(
             name=name,
             chassis_mac=_switch_mac(seed, name),
-            ports=tuple(nic.port for server in servers for nic in server.nics if nic.switch == name),
+            ports=(
+                *(nic.port for server in servers for nic in server.nics if nic.switch == name),
+                *(f"Ethernet{nodes + 1 + number}" for number in range(SPARE_PORTS)),
+            ),
         )
         for name in _SWITCHES
     )
