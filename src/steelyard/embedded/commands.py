@@ -167,11 +167,9 @@ class _Progress:
 def _say_what_next(home: Home, status: Status, seconds: float) -> None:
     memory = sum(unit.rss_mib or 0 for unit in status.services)
     rack, port = home.record.rack_network, home.port("bmc")
-    controller = (
-        f"\nThe Contrail controller's config API: {home.url('contrail')} (X-Auth-Token of Keystone)\n"
-        if home.record.network == "contrail"
-        else ""
-    )
+    controller = ""
+    if home.record.network == "contrail":
+        controller = f"\nThe Contrail controller's config API: {home.url('contrail')} (X-Auth-Token of Keystone)\n"
     typer.echo(
         f"""
 The cloud is up, in {seconds:.1f} s{f", using {memory} MiB" if memory else ""}, with {home.record.nodes} simulated servers in the rack.

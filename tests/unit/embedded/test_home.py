@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.embedded import home, loopback
+from steelyard.embedded import commands, home, loopback
 from steelyard.embedded.credentials import GENERATED, Credentials, redacted
 from steelyard.embedded.files import readable_errors, write_atomically
 from steelyard.embedded.home import Wish
+from steelyard.embedded.processes import Identity
+from steelyard.embedded.status import Phase, Status
 from steelyard.errors import Conflict, Invalid, NotFound, Unavailable
 
 OPENSTACK = Path("/opt/openstack")
@@ -82,6 +84,17 @@ def test_a_home_of_an_earlier_release_stays_on_neutron(root: Path) -> None:
     (root / "home.json").write_text(json.dumps(record))
     assert home.load(root, OPENSTACK).record.network == "neutron"
     assert "contrail" not in home.prepare(root, OPENSTACK, Wish()).record.ports
+
+
+@pytest.mark.parametrize("network", ["neutron", "contrail"])
+def test_the_last_words_of_up_fit_the_home(root: Path, capsys: pytest.CaptureFixture[str], network: str) -> None:
+    made = home.prepare(root, OPENSTACK, Wish(network=network))
+    commands._say_what_next(made, Status(str(root), Identity(1, 1), Phase.UP, "now", ()), 12.0)
+    said = capsys.readouterr().out
+    assert made.url("steelyard") in said
+    assert ("Contrail" in said) == (network == "contrail")
+    if network == "contrail":
+        assert made.url("contrail") in said
 
 
 def test_two_homes_do_not_collide(tmp_path: Path) -> None:
