@@ -53,6 +53,9 @@ class FabricFacts:
     switches: tuple[FabricSwitch, ...] | None = None
     """None: this controller has no list of switches."""
     ports: tuple[FabricPort, ...] | None = None
+    access_rules: str | None = None
+    """How a Contrail controller decides who may do what (`aaa_mode`): rbac, cloud-admin, no-auth; None: it does not
+    say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from steelyard.clouds.contrail import ContrailCloud, ContrailClouds, parse_range
+from steelyard.clouds.contrail.addresses import own_name
+from steelyard.clouds.contrail.attachments import own_port_id
 from steelyard.clouds.contrail.flips import Flips
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.ports import Attachments, Fabric, Networks, SecurityGroups, SubInterfaces
@@ -248,6 +250,64 @@ def test_the_vlan_is_that_of_the_network_and_is_always_sent(site: Site, monkeypa
     assert [each["tor_port_vlan_id"] for each in with_place] == [str(network.segmentation_id)] * 2
 
 
+def test_a_port_that_a_neutron_plugin_bound_is_read_and_taken_over(site: Site) -> None:
+    """It reserves a port without MAC and place, and binds it without a VLAN: seen as it is, and put right by ours."""
+    network = site.network("10.39.0.0/24")
+    made = site.controller.make(
+        VMI, ["default-domain", "admin", f"plugin-{uuid.uuid4().hex[:6]}"], parent_type="project",
+        virtual_network_refs=[{"uuid": network.id, "attr": None}],
+        virtual_machine_interface_bindings={"key_value_pair": [{"key": "vnic_type", "value": "baremetal"}]},
+    )  # fmt: skip
+    site.after.callback(site.own.attachments.delete, made)
+    reserved = site.own.attachments.get(made)
+    assert (reserved.mac, reserved.link, reserved.status) == ("00:00:00:00:00:00", None, "DOWN")
+    status, text = site.bind_raw(made, host_id=NODE)
+    assert status == 200, text
+    seen = site.own.attachments.get(made)
+    assert (seen.host_id, seen.link, seen.status) == (NODE, site.link(), "ACTIVE")
+    assert "tor_port_vlan_id" not in site.bindings(made)
+    mac = next(site.macs)
+    taken = site.own.attachments.bind(made, node_id=NODE, mac=mac, link=site.link())
+    assert (taken.mac, taken.link, taken.status) == (mac, site.link(), "ACTIVE")
+    assert site.bindings(made)["tor_port_vlan_id"] == str(network.segmentation_id)
+    assert len(site.groups_of("xe-0/0/1")) == 1
+
+
+def test_many_flips_at_once(site: Site) -> None:
+    """Each server on its own switch port, all on one network: no address twice, none lost, no port of another's."""
+    leaf = f"{site.leaf}-many"
+    site.controller.add_switch(leaf, *(f"xe-0/0/{number}" for number in range(16)))
+    network = site.network("10.38.0.0/24")
+    made: list[NetworkPort] = []
+    errors: list[Exception] = []
+
+    def deploy(number: int, mac: str) -> None:
+        link = site.link(f"xe-0/0/{number}", leaf=leaf)
+        node = f"11111111-2222-4333-8444-5555555555{number:02d}"
+        spec = AttachmentSpec(f"p{number}", network.id, node, mac, link, with_address=True)
+        try:
+            made.append(site.own.attachments.create(spec))
+            site.own.attachments.unbind(own_port_id(spec))
+            site.own.attachments.bind(own_port_id(spec), node_id=node, mac=mac, link=link)
+        except Exception as error:
+            errors.append(error)
+
+    macs = [next(site.macs) for _ in range(16)]
+    threads = [threading.Thread(target=deploy, args=each) for each in enumerate(macs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for port in made:
+        site.after.callback(site.own.attachments.delete, port.id)
+    assert errors == []
+    there = site.own.attachments.all(network_ids=[network.id])
+    assert len({port.addresses[0].address for port in there}) == len(there) == 16
+    assert {port.status for port in there} == {"ACTIVE"}
+    for number in range(16):
+        assert site.networks_on(f"xe-0/0/{number}", leaf=leaf) == {network.id}
+
+
 # Trap 2: the routing instance
 
 
@@ -355,9 +415,6 @@ def test_an_address_that_nobody_may_have_is_given_back(site: Site, address: str)
         "s", network.id, "10.44.0.0/24", pools=(("10.44.0.10", "10.44.0.60"),), dns_servers=("10.44.0.53",),
     ))  # fmt: skip
     spec = AttachmentSpec("p", network.id, NODE, next(site.macs), site.link(), with_address=True)
-    from steelyard.clouds.contrail.addresses import own_name
-    from steelyard.clouds.contrail.attachments import own_port_id
-
     name = own_name(own_port_id(spec), "v4")
     site.controller.make(
         "instance-ip", [name], virtual_network_refs=[{"uuid": network.id, "attr": None}], instance_ip_address=address
@@ -653,6 +710,7 @@ def test_the_fabric_as_preflight_needs_it(site: Site) -> None:
     network = site.network("10.51.0.0/24", tenant=False)
     facts = site.own.fabric.facts([network.id])
     [switch] = [each for each in facts.switches or () if each.name == site.leaf]
+    assert facts.access_rules == "rbac"
     assert (switch.chassis_id, switch.service_nodes) == ("02:aa:00:00:00:01", ())
     assert {each.port_id for each in facts.ports or () if each.switch_name == site.leaf} == {
         "xe-0/0/1", "xe-0/0/2", "xe-0/0/3_1"

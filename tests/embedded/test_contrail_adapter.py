@@ -66,6 +66,7 @@ def test_the_adapter_with_keystone_and_switches(new_cloud: Callable[[], LocalClo
     check_the_switch_carries_what_is_bound(place, network)
     check_a_bond_and_a_sub_interface(place, network)
     check_preflight_before_and_after(place)
+    check_preflight_as_it_is_typed(cloud)
     cloud.down()
 
 
@@ -121,6 +122,23 @@ def check_a_bond_and_a_sub_interface(place: Place, network: Network) -> None:
     for link in links:
         until("nothing on both", lambda link=link: place.carries(link, None))
     place.own.networks.delete(tagged.id)
+
+
+def check_preflight_as_it_is_typed(cloud: LocalCloud) -> None:
+    """The server of this cloud asks Neutron: its networks are as they must be, until one of them is shared."""
+    found = cloud.steelyard("admin", "network", "preflight", "-f", "json").json
+    assert (found["controller"], found["passed"]) == ("neutron", True), found
+    status = {each["name"]: each["status"] for each in found["checks"]}
+    for name in ("reachable", "rights", "operator_networks", "private_networks", "vlans", "dhcp", "mtu"):
+        assert status[name] == "ok", found
+    assert cloud.steelyard("admin", "network", "preflight").code == 0
+    assert cloud.steelyard("demo", "network", "preflight").code == 3
+    cloud.openstack("admin", "network", "set", "--share", "cleaning").ok()
+    refused = cloud.steelyard("admin", "network", "preflight")
+    assert refused.code == 7
+    assert "cleaning may be used by everybody" in " ".join(refused.out.split())
+    cloud.openstack("admin", "network", "set", "--no-share", "cleaning").ok()
+    assert cloud.steelyard("admin", "network", "preflight").code == 0
 
 
 def check_preflight_before_and_after(place: Place) -> None:

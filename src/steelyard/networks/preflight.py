@@ -87,7 +87,7 @@ def checks(seen: Seen) -> list[Check]:
         _reachable, _rights, _present, _private, _vlans, _dhcp, _mtu, _cables, _one_each,
     ]  # fmt: skip
     if seen.controller == "contrail":
-        asked += [_switch_ports, _service_nodes, _boot_server]
+        asked += [_access_rules, _switch_ports, _service_nodes, _boot_server]
     return [ask(seen) for ask in asked]
 
 
@@ -125,6 +125,21 @@ def _rights(seen: Seen) -> Check:
             "give the user of STEELYARD_CLOUD the role admin",
         )
     return Check("rights", title, Status.OK, "it tells what only administrators are told")
+
+
+def _access_rules(seen: Seen) -> Check:
+    title = "It decides by project who may do what"
+    mode = seen.facts.access_rules if seen.facts is not None else None
+    if mode is None:
+        return _unknown("access_rules", title, "it does not tell its aaa_mode", next="see its contrail-api.conf")
+    if mode != "rbac":
+        harm = {
+            "no-auth": "anybody who reaches it may change every switch port",
+            "cloud-admin": "it refuses the tokens of all tenants",
+        }
+        said = harm.get(mode, "nobody here knows what that means")
+        return _failed("access_rules", title, f"its aaa_mode is {mode[:40]}: {said}", "set aaa_mode=rbac")
+    return Check("access_rules", title, Status.OK, "its aaa_mode is rbac")
 
 
 # The operator's networks

@@ -35,7 +35,7 @@ def test_the_rack_is_in_the_config(scene: Scene) -> None:
     routers = {each["fq_name"][-1] for each in scene.ok("GET", "/physical-routers")["physical-routers"]}
     assert routers == {"leaf1", "leaf2"}
     interfaces = scene.ok("GET", "/physical-interfaces?count=true")["physical-interfaces"]["count"]
-    assert interfaces == 2 * len(scene.rack.rack.servers)
+    assert interfaces == sum(len(switch.ports) for switch in scene.rack.rack.switches)
     router = scene.ok("GET", "/physical-routers?detail=true")["physical-routers"][0]["physical-router"]
     assert router["fabric_refs"][0]["to"] == [ROOT, "default-fabric"]
     service_node = scene.show("virtual-router", router["virtual_router_refs"][0]["uuid"])
@@ -268,9 +268,12 @@ def test_a_late_write_comes_later(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "port", "carried"),
-    [("wrong_port", "leaf2/Ethernet16", (19, [])), ("wrong_vlan", "leaf2/Ethernet12", (20, []))],
+    [("wrong_port", "the last of leaf2", (19, [])), ("wrong_vlan", "leaf2/Ethernet12", (20, []))],
 )
 def test_a_write_to_the_wrong_place(scene: Scene, kind: str, port: str, carried: tuple[int, list[int]]) -> None:
+    if port == "the last of leaf2":
+        [leaf2] = [switch for switch in scene.rack.rack.switches if switch.name == "leaf2"]
+        port = f"leaf2/{leaf2.ports[-1]}"
     scene.fault(target="leaf2/Ethernet12", kind=kind, match="push", times=1)
     interface = scene.interface(scene.network(), "leaf2/Ethernet12", vlan=19)
     eventually(lambda: scene.port(port) == carried)

@@ -43,6 +43,7 @@ def healthy(controller: str = "contrail") -> Seen:
     }
     of_contrail: dict[str, Any] = {
         "switches": (FabricSwitch("leaf1", LEAF, ("tsn1",)), FabricSwitch("spine1", None, ())),
+        "access_rules": "rbac",
         "ports": (FabricPort("leaf1", "xe-0/0/1", 9000), FabricPort("leaf1", "xe-0/0/2_0", None)),
     }
     return Seen(
@@ -89,7 +90,7 @@ def test_a_set_up_that_is_right_passes(controller: str) -> None:
     found = checks(healthy(controller))
     assert [each for each in found if each.status is not Status.OK] == []
     assert passed(found, strict=True)
-    of_contrail = {"switch_ports", "service_nodes", "boot_server"}
+    of_contrail = {"access_rules", "switch_ports", "service_nodes", "boot_server"}
     assert of_contrail & {each.name for each in found} == (of_contrail if controller == "contrail" else set())
 
 
@@ -108,6 +109,8 @@ BREAK: dict[str, tuple[str, Callable[[Seen], Seen], str]] = {
     "unknown interface": ("switch_ports", lambda s: with_fabric(s, ports=()), "no such interface"),
     "unknown switch": ("switch_ports", lambda s: replace(s, nics=[nic(1, "xe-0/0/1", leaf="leaf9")]), "no such switch"),
     "another switch": ("switch_ports", lambda s: with_leaf(s, "02:00:00:00:00:09", "tsn1"), "another switch"),
+    "open to anybody": ("access_rules", lambda s: with_fabric(s, access_rules="no-auth"), "anybody"),
+    "closed to tenants": ("access_rules", lambda s: with_fabric(s, access_rules="cloud-admin"), "tenants"),
     "no service node": ("service_nodes", lambda s: with_leaf(s, LEAF), "leaf1"),
     "no boot server": ("boot_server", lambda s: with_facts(s, "cleaning", boot_servers=()), "cleaning"),
 }  # fmt: skip
@@ -170,6 +173,11 @@ def test_missing_rights_are_told_apart_from_silence() -> None:
         healthy("neutron"), networks=[replace(each, segmentation_id=None) for each in healthy().networks or ()]
     )
     assert {each.name for each in checks(blind) if each.status is Status.FAILED} == {"rights", "vlans"}
+
+
+def test_access_rules_that_nobody_tells_are_unknown() -> None:
+    found = {each.name: each for each in checks(with_fabric(healthy(), access_rules=None))}
+    assert found["access_rules"].status is Status.UNKNOWN
 
 
 def test_an_mtu_that_nobody_tells_is_unknown() -> None:

@@ -18,7 +18,7 @@ from steelyard.clouds.contrail.reading import (
 )
 from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.openstack.reading import Document
-from steelyard.errors import Conflict, Invalid, NotFound
+from steelyard.errors import Conflict, Forbidden, Invalid, NotFound, UpstreamError
 from steelyard.nouns import FabricFacts, FabricPort, FabricSwitch, Leftover, NetworkFacts
 
 SERVICE_NODE: Final = "tor-service-node"
@@ -49,7 +49,15 @@ class ContrailFabric:
             switches=tuple(_switch(each, service) for each in routers),
             ports=tuple(port for each in interfaces if (port := _port(each)) is not None),
             networks=self._networks(network_ids),
+            access_rules=self._access_rules(),
         )
+
+    def _access_rules(self) -> str | None:
+        """`aaa_mode`; None from a release that does not tell it."""
+        try:
+            return self._rest.again(lambda: self._rest.get("aaa-mode", what="an access mode")).maybe_text("aaa-mode")
+        except (NotFound, Forbidden, Invalid, UpstreamError):
+            return None
 
     def _networks(self, ids: Collection[str]) -> Mapping[str, NetworkFacts]:
         networks = self._rest.objects("virtual-network", ids=ids, fields=NETWORK_FIELDS) if ids else []
