@@ -130,7 +130,8 @@ def plan(folder: Path, size: int) -> Rows:
         if number % 1000 == 0 and port.addresses and number > 1000:
             twin = NetworkPort(
                 str(uuid.uuid4()), "", port.network_id, port.project_id,
-                f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}", port.addresses, "", "", None, "normal", "DOWN", None, world.now,
+                f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}", port.addresses, "", "", None, "normal", "DOWN",
+                None, world.now,
             )  # fmt: skip
             world.fabric.ports[twin.id] = twin
     found = check.check().conflicts
@@ -164,19 +165,7 @@ def allocate(home: Path, rounds: int) -> Rows:
     client = Client.from_environment("demo")
     session: Any = client._session
     token = session.token()
-    network_url = session.connection().endpoint("network") if hasattr(session, "connection") else None
-    if network_url is None:
-        import yaml
-
-        described = yaml.safe_load((home / "clouds.yaml").read_text())["clouds"]["demo"]
-        auth = httpx.post(
-            f"{described['auth']['auth_url'].rstrip('/')}/auth/tokens",
-            json={"auth": {"identity": {"methods": ["token"], "token": {"id": token}}}}, timeout=30,
-        ).json()  # fmt: skip
-        network_url = next(
-            end["url"] for each in auth["token"]["catalog"] if each["type"] == "network"
-            for end in each["endpoints"] if end["interface"] == "public"
-        )  # fmt: skip
+    network_url = str(session._region.get_session_endpoint("network"))
     name = f"bench-{uuid.uuid4().hex[:8]}"
     network = client.post("/v1/networks", {"name": name, "subnets": ["10.99.0.0/20"]})["network"]
     subnet_id = network["subnets"][0]["id"]

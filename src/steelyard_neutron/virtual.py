@@ -4,10 +4,10 @@
     hosts = virtual-1
 
 Neutron binds the port of a virtual machine only where a mechanism driver says that it knows how the host reaches the
-network's segment; the usual ones ask an agent on that host. The embedded cloud's virtual machines are run by Nova's fake
-driver: they are instances, allocations, ports and addresses of the real services, and no frame ever comes from one. So
-there is nothing to plug: a `normal` port on one of the named hosts is bound on the network's VLAN as it stands, and is
-active. Not for a host with a hypervisor: its virtual machines would be on no network.
+network's segment; the usual ones ask an agent on that host. The embedded cloud's virtual machines are run by Nova's
+fake driver: they are instances, allocations, ports and addresses of the real services, and no frame ever comes from
+one. So there is nothing to plug: a `normal` port on one of the named hosts is bound on the network's VLAN as it stands,
+and active. Not for a host with a hypervisor: its virtual machines would be on no network.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any, Final
 from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.ipam.conflicts import OF_DRIFT, Conflict, Seen, conflicts
-from steelyard.ipam.history import changes, interval
+from steelyard.ipam.history import Changes, Interval, changes, interval
 from steelyard.ipam.model import addresses, owners
 from steelyard.naming import pick
 from steelyard.nouns import NetworkPort, Subnet
@@ -107,30 +107,44 @@ class IpamCheck:
         return Report(report.totals["addresses"], changed, words, data=dict(report.totals))
 
     def remember(self) -> Report:
-        """One run of `ipam.history`: writes down who has which address now, and who has it no longer."""
-        observer = self._observer
+        """One run of `ipam.history`: writes down who has which address now, and who has it no longer.
+
+        What is over must be so in two looks: a controller that has just been started may show less than it has.
+        """
+        seen = self._holders()
+        made = changes(self._store.addresses.lasting(), seen, now=self._clock())
+        if made.ended:
+            before = {each.id for each in made.ended}
+            self._sleep(AGAIN)
+            self._observer.forget()
+            seen = self._holders()
+            made = changes(self._store.addresses.lasting(), seen, now=self._clock())
+            made = Changes(made.began, [each for each in made.ended if each.id in before])
         now = self._clock()
-        ports = observer.attachments()
-        subnets = observer.subnets()
-        nodes, nics, instances = observer.nodes(), observer.node_ports(), observer.instances()
-        who = owners(instances, nodes, nics)
-        by_subnet: dict[str, list[NetworkPort]] = {}
-        for port in ports:
-            for subnet_id in {fixed.subnet_id for fixed in port.addresses}:
-                by_subnet.setdefault(subnet_id, []).append(port)
-        seen = [
-            found
-            for subnet in subnets
-            for use in addresses(subnet, by_subnet.get(subnet.id, []), who)
-            if (found := interval(subnet, use, now=now)) is not None
-        ]
-        made = changes(self._store.addresses.lasting(), seen, now=now)
         with self._store.unit_of_work():
             self._store.addresses.keep(made, now=now, seen_at=self._last_look(now))
             self._store.sightings.keep({_LOOK: {"at": now.isoformat()}})
         changed = len(made.began) + len(made.ended)
         words = f"{len(made.began)} begun, {len(made.ended)} over" if changed else ""
         return Report(len(seen), changed, words)
+
+    def _holders(self) -> list[Interval]:
+        """Who has which address at this moment."""
+        observer = self._observer
+        ports = observer.attachments()
+        subnets = observer.subnets()
+        nodes, nics, instances = observer.nodes(), observer.node_ports(), observer.instances()
+        who, now = owners(instances, nodes, nics), self._clock()
+        by_subnet: dict[str, list[NetworkPort]] = {}
+        for port in ports:
+            for subnet_id in {fixed.subnet_id for fixed in port.addresses}:
+                by_subnet.setdefault(subnet_id, []).append(port)
+        return [
+            found
+            for subnet in subnets
+            for use in addresses(subnet, by_subnet.get(subnet.id, []), who)
+            if (found := interval(subnet, use, now=now)) is not None
+        ]
 
     def _last_look(self, now: datetime) -> datetime:
         kept: Mapping[str, Any] = self._store.sightings.of(_LOOK).get(_LOOK, {})

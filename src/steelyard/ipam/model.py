@@ -162,11 +162,15 @@ def addresses(
 
     `brownfield`: what is written down of this subnet; listed where no port has the address, as its port would be.
     """
-    taken: dict[str, list[NetworkPort]] = {}
+    taken: dict[str, NetworkPort] = {}
+    sharing: dict[str, list[NetworkPort]] = {}  # few: a list for each address would cost more than all the rest
+    subnet_id = subnet.id
     for port in ports:
         for fixed in port.addresses:
-            if fixed.subnet_id == subnet.id:
-                taken.setdefault(fixed.address, []).append(port)
+            if fixed.subnet_id == subnet_id:
+                first = taken.setdefault(fixed.address, port)
+                if first is not port:
+                    sharing.setdefault(fixed.address, [first]).append(port)
     cidr = ip_network(subnet.cidr)
     without_port: dict[str, AddressUse] = {}
     for server in subnet.dns_servers:
@@ -185,16 +189,17 @@ def addresses(
     pools = pools_of(subnet)
     starts = [low for low, _ in pools]
     listed: list[AddressUse] = []
-    for number, address in sorted((order(address), address) for address in {*taken, *without_port}):
+    for address in sorted({*taken, *without_port}, key=order):
+        number = order(address)
         at = bisect_right(starts, number) - 1
         pool = at >= 0 and number <= pools[at][1]
-        there = taken.get(address)
-        if there is None:
-            listed.append(without_port[address]._replace(pool=pool))
-        elif len(there) == 1:
-            listed.append(_use(address, subnet, there[0], who, pool))
+        if address in sharing:
+            uses = (_use(address, subnet, port, who, pool) for port in sharing[address])
+            listed += [use._replace(collides=True) for use in uses]
+        elif address in taken:
+            listed.append(_use(address, subnet, taken[address], who, pool))
         else:
-            listed += [_use(address, subnet, port, who, pool)._replace(collides=True) for port in there]
+            listed.append(without_port[address]._replace(pool=pool))
     return listed
 
 

@@ -7,6 +7,7 @@ rules that no controller checks are in `ipam.keeping`.
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,10 +18,12 @@ from steelyard.ipam import keeping
 from steelyard.ipam.keeping import KEEPABLE, Taken, Wish
 from steelyard.ipam.model import AddressState, AddressUse, Brownfield, order
 from steelyard.ipam.ranges import MOST, parse_all
-from steelyard.ipam.service import IpamService, Place
+from steelyard.ipam.service import IpamService, Place, Where
 from steelyard.nouns import Actor, NetworkPort
 from steelyard.store import Store
 
+REMEMBERED: Final = 10_000
+"""Ports that were allocated last: an answer that is asked for again is no second allocation."""
 AT_ONCE: Final = 256
 """Addresses that may be taken as the next free ones in one request."""
 
@@ -79,6 +82,8 @@ class ReservationService:
         self._ipam = ipam
         self._store = store
         self._signal = signal
+        self._guard = threading.Lock()
+        self._answered: dict[str, None] = {}
 
     def reserve(
         self, actor: Actor, token: str, reference: str, addresses: Sequence[str], *, note: str,
@@ -104,20 +109,21 @@ class ReservationService:
         self, actor: Actor, token: str, reference: str, *, note: str, count: int = 1, key: str | None = None,
         request_id: str | None = None,
     ) -> list[Kept]:  # fmt: skip
-        """Take the next free addresses of the pools. With the same `key` the same ones are answered. Recorded.
+        """Take the next free addresses of the pools. With the same `key` the same ones are answered. Recorded; again
+        where the server died in between, which then asks for the same.
 
         Raises `Conflict` when not so many are left.
         """
         if not 1 <= count <= AT_ONCE:
             raise Invalid(f"It takes 1 to {AT_ONCE} addresses at a time.", code="too_many_addresses")
         keeping.check_note(note)
-        place = self._ipam.place(actor, token, reference)
+        place = self._ipam.where(actor, token, reference)
         project = _project(actor, place)
         mark = f"{actor.user_id}\0{key or secrets.token_hex(16)}"
         specs = [keeping.next_free_spec(place.subnet, note, f"{mark}\0{n}", project) for n in range(count)]
-        known = {port.id for port in place.ports}
         ports = place.cloud.addresses.hold(specs)
-        kept = [_kept(port, place, changed=port.id not in known) for port in ports]
+        new = self._first_time(ports)
+        kept = [_kept(port, place, changed=port.id in new) for port in ports]
         self._record(actor, place, "ipam.allocated", [each.address for each in kept if each.changed], note, request_id)
         return kept
 
@@ -234,8 +240,17 @@ class ReservationService:
             for wish in wishes
         ]
 
+    def _first_time(self, ports: Sequence[NetworkPort]) -> set[str]:
+        """Ids of those that were not answered with before."""
+        with self._guard:
+            new = {port.id for port in ports} - self._answered.keys()
+            self._answered.update(dict.fromkeys(new))
+            while len(self._answered) > REMEMBERED:
+                del self._answered[next(iter(self._answered))]
+        return new
+
     def _record(
-        self, actor: Actor, place: Place, kind: str, addresses: Collection[str], note: str | None,
+        self, actor: Actor, place: Where, kind: str, addresses: Collection[str], note: str | None,
         request_id: str | None,
     ) -> None:  # fmt: skip
         if not addresses:
@@ -264,11 +279,11 @@ def _taken(place: Place) -> Taken:
     return keeping.taken(place.uses, place.ports, place.nics)
 
 
-def _project(actor: Actor, place: Place) -> str | None:
+def _project(actor: Actor, place: Where) -> str | None:
     """An administrator keeps it for the project whose network it is."""
     return place.network.project_id if actor.is_admin else None
 
 
-def _kept(port: NetworkPort, place: Place, *, changed: bool, address: str | None = None) -> Kept:
+def _kept(port: NetworkPort, place: Where, *, changed: bool, address: str | None = None) -> Kept:
     mine = [fixed.address for fixed in port.addresses if fixed.subnet_id == place.subnet.id]
     return Kept(address or mine[0], changed, port.id, port.mac)

@@ -35,6 +35,7 @@ from steelyard.store import Store
 KEPT: Final = 15.0
 """Seconds for which whoever turns the pages of a long list is shown the list of the first page."""
 KEPT_LISTS: Final = 8
+KEPT_PLACES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,18 @@ class AddressPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One subnet, with what is known of it at this moment."""
+class Where:
+    """One subnet, and whose it is."""
 
     cloud: Cloud
     subnet: Subnet
     network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Where):
+    """One subnet, with what is known of it at this moment."""
+
     ports: list[NetworkPort]
     """Of its network."""
     nics: list[NodePort]
@@ -68,6 +75,7 @@ class IpamService:
         self._clock = clock
         self._guard = threading.Lock()
         self._lists: dict[tuple[str | None, ...], tuple[float, AddressPlan]] = {}
+        self._places: dict[tuple[str | None, ...], tuple[float, Subnet, Network]] = {}
 
     def subnets(self, actor: Actor, token: str) -> list[SubnetPlan]:
         """Every subnet that the caller may see, with its utilisation."""
@@ -124,6 +132,24 @@ class IpamService:
         found = self._store.addresses.of(wanted, subnet_ids, at=at, to=to, limit=limit)
         shown = [history.visible(each, project_id=actor.project_id, is_admin=actor.is_admin) for each in found]
         return [each for each in shown if each is not None]
+
+    def where(self, actor: Actor, token: str, reference: str) -> Where:
+        """One subnet without its addresses; where it is may be known from a few seconds ago, and the controller has the
+        last word on what is done there. Raises as `place`."""
+        key, now = _whose(actor, reference), self._clock()
+        cloud = self._clouds.own if actor.is_admin else self._clouds.on_behalf_of(token)
+        with self._guard:
+            found = self._places.get(key)
+        if found is not None and now - found[0] <= KEPT:
+            return Where(cloud, found[1], found[2])
+        cloud, networks, subnets = self._seen(actor, token)
+        subnet = _pick(reference, subnets, networks)
+        network = networks[subnet.network_id]
+        with self._guard:
+            self._places[key] = (now, subnet, network)
+            while len(self._places) > KEPT_PLACES:
+                del self._places[next(iter(self._places))]
+        return Where(cloud, subnet, network)
 
     def place(self, actor: Actor, token: str, reference: str) -> Place:
         """One subnet with all its addresses, asked for now. Raises `NotFound`, `Conflict` (`ambiguous`)."""

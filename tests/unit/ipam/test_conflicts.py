@@ -273,3 +273,14 @@ def test_of_a_subnet_that_is_gone_an_administrator_is_told(place: Place) -> None
         place.service.history(*place.demo, subnet.id, "10.1.0.2")
     with pytest.raises(NotFound):
         place.service.history(*place.admin, "nonsense", "10.1.0.2")
+
+
+def test_what_is_missed_in_one_look_is_not_over(place: Place) -> None:
+    """A controller that has just been started may show less than it has."""
+    place.check.remember()
+    hidden = dict(place.world.fabric.ports)
+    place.world.fabric.ports.clear()
+    place.between_looks = lambda: place.world.fabric.ports.update(hidden)
+    assert place.check.remember().changed == 0
+    (lasting,) = place.service.history(*place.demo, "blue", "10.1.0.2")
+    assert lasting.until is None
