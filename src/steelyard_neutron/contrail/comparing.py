@@ -34,7 +34,16 @@ from steelyard_neutron.contrail.controller_view import (
     same_subnet,
 )
 from steelyard_neutron.contrail.neutron_view import NeutronView, is_allocated, read
-from steelyard_neutron.contrail.parts import Parts, is_bound_here, is_live, parts, segments_of
+from steelyard_neutron.contrail.parts import (
+    Parts,
+    addresses_of,
+    as_subport,
+    is_bound_here,
+    is_live,
+    parts,
+    segments_of,
+    subports_of,
+)
 
 LOG = log.getLogger(__name__)
 
@@ -161,14 +170,34 @@ class Comparison:
                 partial(self._bind, context, neutron, port_id),
             )
 
+        if port_id in neutron.subports and not self._is_tagged(controller, neutron, port_id):
+            yield (
+                f"port {port_id} is not tagged on the switch port of its parent at the controller",
+                partial(self._bind_tagged, context, neutron, port_id),
+            )
+
+    def _is_tagged(self, controller: ControllerView, neutron: NeutronView, port_id: str) -> bool:
+        """Whether a subport is where its parent is; True also where the parent is on no switch port."""
+        parent_id, tag = neutron.subports[port_id]
+        parent, present = neutron.ports.get(parent_id), controller.ports.get(port_id)
+        if parent is None or not is_bound_here(parent):
+            return True
+        return (
+            present is not None
+            and objects.tag_of(present) == tag
+            and controller.places.get(port_id, frozenset()) == self._wanted(parent)
+        )
+
+    def _wanted(self, port: Mapping[str, Any]) -> frozenset[tuple[str, ...]]:
+        return frozenset(tuple(self._parts.switch_ports.name_of(link)) for link in objects.links_of(port))
+
     def _is_in_place(self, controller: ControllerView, neutron: NeutronView, port: Mapping[str, Any]) -> bool:
         present = controller.ports.get(port["id"])
         vlan = neutron.vlan(port["network_id"])
-        wanted = {tuple(self._parts.switch_ports.name_of(link)) for link in objects.links_of(port)}
         return (
             present is not None
             and objects.bound_vlan(present) == vlan
-            and controller.places.get(port["id"], frozenset()) == wanted
+            and controller.places.get(port["id"], frozenset()) == self._wanted(port)
             and port["status"] == constants.PORT_STATUS_ACTIVE
         )
 
@@ -200,13 +229,23 @@ class Comparison:
                 port,
                 vlan,
                 objects.links_of(port),
-                lambda: self._parts.addresses.ids(port["fixed_ips"]),
+                addresses_of,
                 lambda other: is_live(context, other),
+                subports_of(context, port_id),
             )
         except Refused:
             plugin.update_port_status(context, port_id, constants.PORT_STATUS_DOWN)
             raise
         plugin.update_port_status(context, port_id, constants.PORT_STATUS_ACTIVE)
+        return None
+
+    def _bind_tagged(self, context: Any, neutron: NeutronView, port_id: str) -> str | None:
+        parent_id, tag = neutron.subports[port_id]
+        parent = self._again(context, parent_id)
+        if not is_bound_here(parent):
+            return "its parent has been unbound"
+        subport = as_subport(context, port_id, tag)
+        self._parts.switch_ports.bind_tagged(subport, parent_id, objects.links_of(parent), addresses_of)
         return None
 
     # What only the controller has
@@ -218,7 +257,9 @@ class Comparison:
         mirror = self._parts.mirror
         for port_id, interfaces in controller.places.items():
             port = neutron.ports.get(port_id)
-            if interfaces and port is not None and not is_bound_here(port):
+            parent = neutron.ports.get(neutron.subports[port_id][0]) if port_id in neutron.subports else None
+            stays = port is None or is_bound_here(port) or (parent is not None and is_bound_here(parent))
+            if interfaces and not stays:
                 what = f"port {port_id} is on a switch port that Neutron took it off"
                 yield "place", port_id, what, partial(self._release, context, port_id)
         for subnet_id, address in controller.addresses.keys() - neutron.allocations:
@@ -237,7 +278,7 @@ class Comparison:
 
     def _release(self, context: Any, port_id: str) -> str | None:
         port = self._again(context, port_id)
-        if is_bound_here(port):
+        if is_live(context, port_id):
             return "the port has been bound"
         self._parts.switch_ports.release({**port, portbindings.VNIC_TYPE: objects.BAREMETAL})
         return None

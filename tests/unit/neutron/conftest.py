@@ -173,6 +173,9 @@ def scene(shared_scene: Scene) -> Iterator[Scene]:
         neutron.stop()
         neutron.start()
     shared_scene.settled()
+    for trunk in neutron("trunks"):
+        neutron.bind(trunk["port_id"])
+        neutron("delete_trunk", trunk_id=trunk["id"])
     for port in neutron("get_ports"):
         neutron("delete_port", id=port["id"])
     for network in neutron("get_networks"):
