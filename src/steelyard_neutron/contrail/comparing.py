@@ -1,8 +1,9 @@
 """Neutron and the controller compared by bulk lists, and what differs repaired, in rounds.
 
-Neutron is right about what there is and where it is bound; the controller about who has an address. What is missing or
-different at the controller is repaired at once: every repair may be repeated. What only the controller has may be in
-the middle of being made, so it must be seen in two rounds before it is removed, and is looked up in Neutron once more.
+Neutron is right about what there is and where it is bound; the controller about who has an address. The two are read
+one after the other while both go on, so nothing is repaired that was not the same in two rounds, and Neutron is asked
+once more right before. What only the controller has may belong to a transaction that is not committed yet; it must have
+been there for longer than one can take.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ Repair = Callable[[], str | None]
 """Does it; says why it did nothing, when it did nothing."""
 FIRST_RETRY = 1.0
 """Seconds between two attempts at the first round, while the controller does not answer."""
+LOOK_AGAIN = 5.0
+"""Seconds until the next round, at the most, when something differs."""
+REMOVED_AFTER = 60.0
+"""Seconds for which something must have been at the controller alone: longer than a transaction of Neutron's, which
+waits for a few requests with their timeouts."""
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Outcome:
     repaired: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
-    """Seen at the controller alone, for the first time."""
+    """Different for the first time, or at the controller alone for not long enough."""
 
     @property
     def agrees(self) -> bool:
@@ -68,26 +74,33 @@ class Outcome:
 
 
 class Comparison:
-    """Keeps what was suspected from one round to the next."""
+    """Keeps what was suspected from one round to the next. Without `repair` it only says what it would."""
 
-    def __init__(self, using: Parts, *, repair: bool = True):
+    def __init__(self, using: Parts, *, repair: bool = True, removed_after: float = REMOVED_AFTER):
         self._parts = using
         self._repair = repair
-        self._suspects: set[tuple[str, str]] = set()
+        self._removed_after = removed_after
+        self._suspects: dict[str, float] = {}
+        """What differs, in words -> since when."""
 
     def round(self, context: Any) -> Outcome:
         """Compare and repair. Raises Unreachable when the controller does not answer."""
         controller = read_controller(self._parts.mirror)
         neutron = read(context)
-        outcome, suspects = Outcome(), set[tuple[str, str]]()
-        for what, repair in self._differences(context, controller, neutron):
-            self._attempt(outcome, what, repair)
-        for kind, uuid, what, repair in self._extras(context, controller, neutron):
-            suspects.add((kind, uuid))
-            if (kind, uuid) in self._suspects:
-                self._attempt(outcome, what, repair)
-            else:
+        outcome, now, suspects = Outcome(), time.monotonic(), dict[str, float]()
+
+        def judge(what: str, repair: Repair, *, after: float) -> None:
+            since = self._suspects.get(what)
+            suspects[what] = now if since is None else since
+            if since is None or now - since < after:
                 outcome.suspected.append(what)
+            else:
+                self._attempt(outcome, what, repair)
+
+        for what, repair in self._differences(context, controller, neutron):
+            judge(what, repair, after=0.0)
+        for what, repair in self._extras(context, controller, neutron):
+            judge(what, repair, after=self._removed_after)
         self._suspects = suspects
         return outcome
 
@@ -250,9 +263,7 @@ class Comparison:
 
     # What only the controller has
 
-    def _extras(
-        self, context: Any, controller: ControllerView, neutron: NeutronView
-    ) -> Iterator[tuple[str, str, str, Repair]]:
+    def _extras(self, context: Any, controller: ControllerView, neutron: NeutronView) -> Iterator[tuple[str, Repair]]:
         """In the order in which things can be removed."""
         mirror = self._parts.mirror
         for port_id, interfaces in controller.places.items():
@@ -261,20 +272,20 @@ class Comparison:
             stays = port is None or is_bound_here(port) or (parent is not None and is_bound_here(parent))
             if interfaces and not stays:
                 what = f"port {port_id} is on a switch port that Neutron took it off"
-                yield "place", port_id, what, partial(self._release, context, port_id)
+                yield what, partial(self._release, context, port_id)
         for subnet_id, address in controller.addresses.keys() - neutron.allocations:
             uuid = controller.addresses[subnet_id, address]["uuid"]
             what = f"address {address} of subnet {subnet_id} is of no port"
-            yield objects.ADDRESS, uuid, what, partial(self._free, context, subnet_id, address, uuid)
-        removals: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any], str, Callable[[str], None]], ...] = (
-            (objects.PORT, controller.ports, neutron.ports, "port", self._remove_port),
-            (objects.IPAM, controller.subnets, neutron.subnets, "subnet", mirror.remove_subnet),
-            (objects.NETWORK, controller.networks, neutron.networks, "network", mirror.remove_network),
+            yield what, partial(self._free, context, subnet_id, address, uuid)
+        removals: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any], Callable[[str], None]], ...] = (
+            ("port", controller.ports, neutron.ports, self._remove_port),
+            ("subnet", controller.subnets, neutron.subnets, mirror.remove_subnet),
+            ("network", controller.networks, neutron.networks, mirror.remove_network),
         )
-        for kind, there, here, word, remove in removals:
+        for word, there, here, remove in removals:
             for uuid in there.keys() - here.keys():
                 what = f"{word} {uuid} is unknown to Neutron"
-                yield kind, uuid, what, partial(self._unless_known, f"get_{word}", context, uuid, remove)
+                yield what, partial(self._unless_known, f"get_{word}", context, uuid, remove)
 
     def _release(self, context: Any, port_id: str) -> str | None:
         port = self._again(context, port_id)
@@ -314,8 +325,8 @@ def _run(interval: int) -> None:
     pause = FIRST_RETRY
     while True:
         try:
-            comparison.round(neutron_context.get_admin_context())
-            pause = float(interval)
+            outcome = comparison.round(neutron_context.get_admin_context())
+            pause = float(interval) if outcome.agrees else min(LOOK_AGAIN, interval)
         except Unreachable as error:
             LOG.warning("Not compared: %s", error)
         except Exception:

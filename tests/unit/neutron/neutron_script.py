@@ -109,7 +109,7 @@ class Extra:
     """Methods that the core plugin has not."""
 
     def __init__(self):
-        self.comparison = Comparison(contrail_parts.parts())
+        self.comparison = Comparison(contrail_parts.parts(), removed_after=0.0)
 
     def network(self, context, **given):
         return plugin.create_network(context, {"network": {**NETWORK, **given}})
