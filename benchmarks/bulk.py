@@ -3,6 +3,8 @@
 All three work on the same cloud in the same run, each on servers of its own, from a BMC address to `available`. The
 plain script knows everything beforehand (addresses, passwords, MACs) and works on as many at a time as Steelyard does;
 the shell loop does one after the other, as such loops do, on a few servers only; what is compared is time per server.
+Script and Steelyard take turns, a third of their servers each time, so that both meet the same machine and the same
+number of nodes that are there already.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from embedded import OPENSTACK, Cloud, Report, clock
 AT_A_TIME = 10
 """As `discovery.work.ONBOARD_AT_A_TIME`."""
 POLL = 1.0
+TURNS = 3
 
 Json = dict[str, Any]
 
@@ -116,17 +121,35 @@ def our_cpu(cloud: Cloud) -> float:
     return sum(sum(p.cpu_times()[:2]) for p in cloud.processes() if "steelyard.main" in " ".join(p.cmdline()))
 
 
-def measured(report: Report, cloud: Cloud, what: str, count: int, work: Callable[[], None]) -> float:
-    """Seconds per server; also says how much of the machine Ironic and Steelyard took."""
-    before, ours = ironic_cpu(cloud), our_cpu(cloud)
-    with clock() as took:
-        work()
-    each = took() / count
-    report.add(f"{what}: {count} servers", took(), "s")
-    report.add(f"{what}: per server", each, "s")
-    report.add("  CPU of Ironic per server", (ironic_cpu(cloud) - before) / count, "s")
-    report.add("  CPU of Steelyard per server", (our_cpu(cloud) - ours) / count, "s")
-    return each
+@dataclass
+class Tally:
+    """What one way took, of all its turns."""
+
+    servers: int = 0
+    seconds: float = 0.0
+    ironic: float = 0.0
+    """CPU seconds; the next too."""
+    steelyard: float = 0.0
+
+    @property
+    def each(self) -> float:
+        return self.seconds / self.servers
+
+    def turn(self, cloud: Cloud, count: int, work: Callable[[], None]) -> None:
+        ironic, ours = ironic_cpu(cloud), our_cpu(cloud)
+        with clock() as took:
+            work()
+        self.servers += count
+        self.seconds += took()
+        self.ironic += ironic_cpu(cloud) - ironic
+        self.steelyard += our_cpu(cloud) - ours
+        print(f"  {count} servers in {took():.0f} s", flush=True)
+
+    def tell(self, report: Report, what: str) -> None:
+        report.add(f"{what}: {self.servers} servers", self.seconds, "s")
+        report.add(f"{what}: per server", self.each, "s")
+        report.add("  CPU of Ironic per server", self.ironic / self.servers, "s")
+        report.add("  CPU of Steelyard per server", self.steelyard / self.servers, "s")
 
 
 def main() -> None:
@@ -154,20 +177,20 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
     state = json.loads((cloud.home / "home.json").read_text())
     rack = iter(json.loads((cloud.home / "rack/rack.json").read_text())["servers"])
     port, iso = state["ports"]["bmc"], f"http://127.0.0.1:{state['ports']['http']}/ipa.iso"
-    shell, plain, ours = (list(itertools.islice(rack, number)) for number in (loop, count, count))
+    shell = list(itertools.islice(rack, loop))
 
     def loop_over() -> None:
         for server in shell:
             by_shell(cloud, server, driver_info(cloud, server, port, iso))
 
-    def script() -> None:
+    def script(plain: list[Json]) -> None:
         metal = openstack.connect(cloud="system").baremetal
         with ThreadPoolExecutor(AT_A_TIME) as workers:
             work = [workers.submit(plainly, metal, each, driver_info(cloud, each, port, iso)) for each in plain]
             for done in work:
                 done.result()
 
-    def steelyard() -> None:
+    def steelyard(ours: list[Json]) -> None:
         targets = [each["bmc_address"] for each in ours]
         cloud.steelyard(
             "--os-cloud", "admin", "discover", *targets, "--port", str(port),
@@ -176,11 +199,22 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
         patience = 900.0 + 30.0 * len(ours)
         cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait", timeout=patience)
 
-    looped = measured(report, cloud, "shell loop over the stock client", len(shell), loop_over)
-    scripted = measured(report, cloud, f"plain script, {AT_A_TIME} at a time", len(plain), script)
-    onboarded = measured(report, cloud, "Steelyard, bulk onboarding", len(ours), steelyard)
-    report.add("Steelyard's time per server to the plain script's", onboarded / scripted, "times")
-    report.add("the shell loop's to Steelyard's (wanted: at least 10)", looped / onboarded, "times")
+    looped, scripted, onboarded = Tally(), Tally(), Tally()
+    looped.turn(cloud, loop, loop_over)
+    for size in turns(count):
+        scripted.turn(cloud, size, partial(script, list(itertools.islice(rack, size))))
+        onboarded.turn(cloud, size, partial(steelyard, list(itertools.islice(rack, size))))
+    looped.tell(report, "shell loop over the stock client")
+    scripted.tell(report, f"plain script, {AT_A_TIME} at a time")
+    onboarded.tell(report, "Steelyard, bulk onboarding")
+    report.add("Steelyard's time per server to the plain script's", onboarded.each / scripted.each, "times")
+    report.add("the shell loop's to Steelyard's (wanted: at least 10)", looped.each / onboarded.each, "times")
+
+
+def turns(count: int) -> list[int]:
+    """Three turns of about the same size; fewer where there are too few servers for them."""
+    sizes = [count // TURNS + (turn < count % TURNS) for turn in range(TURNS)]
+    return [size for size in sizes if size]
 
 
 if __name__ == "__main__":

@@ -75,13 +75,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "candidate": Command("Servers that were found.", ("steelyard.discovery.commands:candidate_app",), _OPERATOR),
     "node": Command(
-        "Servers under management: list, show, onboard, release, maintenance, retire, delete.",
+        "Servers under management: list, show, onboard, bond, recable, release, maintenance, retire, delete.",
         (
             "steelyard.inventory.commands:node_app",
             "steelyard.inventory.record_commands:node_app",
             "steelyard.discovery.commands:node_app",
             "steelyard.lifecycle.commands:node_app",
             "steelyard.lifecycle.node_commands:app",
+            "steelyard.networks.cabling_commands:app",
             "steelyard.events.commands:node_app",
         ),
         _OPERATOR,
@@ -96,7 +97,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "isolation": Command(
         "What network each NIC should be on, and is on.",
-        ("steelyard.isolation.commands:app", "steelyard.isolation.check_commands:app"),
+        (
+            "steelyard.isolation.commands:app",
+            "steelyard.isolation.check_commands:app",
+            "steelyard.isolation.segment_commands:app",
+        ),
         _OPERATOR,
     ),
     "audit": Command(
@@ -105,13 +110,24 @@ COMMANDS: dict[str, Command] = {
     "webhook": Command("Have events sent to a URL.", ("steelyard.events.webhook_commands:app",), _OPERATOR),
     "image": Command("Images to deploy.", ("steelyard.images.commands:app",), _TENANT),
     "flavor": Command("Flavors, and how many are free.", ("steelyard.flavors.commands:app",), _TENANT),
-    "network": Command("Tenant networks.", ("steelyard.networks.commands:app",), _TENANT),
-    "ipam": Command("Addresses and their owners.", ("steelyard.ipam.commands:app",), _TENANT),
+    "network": Command(
+        "Tenant networks.", ("steelyard.networks.commands:app", "steelyard.networks.preflight_commands:app"), _TENANT
+    ),
+    "ipam": Command(
+        "Addresses and their owners: list, reserve, release, import, history, check.",
+        (
+            "steelyard.ipam.commands:app",
+            "steelyard.ipam.reservation_commands:app",
+            "steelyard.ipam.check_commands:app",
+        ),
+        _TENANT,
+    ),
     "server": Command(
-        "Deployed servers: create, list, show, wait, power, rebuild, rescue, delete.",
+        "Deployed servers: create, list, show, wait, power, rebuild, rescue, nic, delete.",
         (
             "steelyard.lifecycle.commands:server_app",
             "steelyard.lifecycle.renewal_commands:app",
+            "steelyard.networks.nic_commands:app",
             "steelyard.events.commands:server_app",
         ),
         _TENANT,

@@ -9,8 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
+
+from steelyard.fabric_nouns import FabricFacts as FabricFacts
+from steelyard.fabric_nouns import FabricPort as FabricPort
+from steelyard.fabric_nouns import FabricSwitch as FabricSwitch
+from steelyard.fabric_nouns import Leftover as Leftover
+from steelyard.fabric_nouns import NetworkFacts as NetworkFacts
+from steelyard.network_nouns import AttachmentSpec as AttachmentSpec
+from steelyard.network_nouns import Bond as Bond
+from steelyard.network_nouns import BondSpec as BondSpec
+from steelyard.network_nouns import FixedAddress as FixedAddress
+from steelyard.network_nouns import HostRoute as HostRoute
+from steelyard.network_nouns import Lag as Lag
+from steelyard.network_nouns import Network as Network
+from steelyard.network_nouns import NetworkPort as NetworkPort
+from steelyard.network_nouns import NodePort as NodePort
+from steelyard.network_nouns import NodePortSpec as NodePortSpec
+from steelyard.network_nouns import PortMode as PortMode
+from steelyard.network_nouns import SecurityGroup as SecurityGroup
+from steelyard.network_nouns import Subnet as Subnet
+from steelyard.network_nouns import SubnetSpec as SubnetSpec
+from steelyard.network_nouns import Subport as Subport
+from steelyard.network_nouns import SwitchLink as SwitchLink
+from steelyard.network_nouns import SwitchPort as SwitchPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,30 +188,6 @@ class Driver:
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchLink:
-    """The other end of a NIC's cable (Ironic's local_link_connection; learned by LLDP)."""
-
-    switch_id: str
-    """Chassis id: the switch's MAC, lower-case with colons."""
-    port_id: str
-    """Port name as the switch calls it, e.g. Ethernet3."""
-    switch_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodePort:
-    """A NIC of a node (Ironic's port)."""
-
-    id: str
-    node_id: str
-    mac: str
-    pxe_enabled: bool
-    physical_network: str | None
-    link: SwitchLink | None
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Inspection:
     """What the server said of itself from within (Ironic's node inventory, GET /v1/nodes/{id}/inventory)."""
 
@@ -224,64 +222,6 @@ class AllocationRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    id: str
-    name: str
-    project_id: str | None
-    shared: bool
-    status: str | None
-    segmentation_id: int | None
-    """VLAN id, None when not visible or not a VLAN network."""
-    network_type: str | None
-    physical_network: str | None
-    subnet_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Subnet:
-    id: str
-    name: str
-    network_id: str
-    project_id: str | None
-    cidr: str
-    gateway: str | None
-    pools: tuple[tuple[str, str], ...]
-    """Allocation pools, first and last address of each."""
-    dhcp: bool
-    dns_servers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FixedAddress:
-    subnet_id: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkPort:
-    """One attachment as the network controller sees it (Neutron's port, Contrail's VMI)."""
-
-    id: str
-    name: str
-    network_id: str
-    project_id: str | None
-    mac: str
-    addresses: tuple[FixedAddress, ...]
-    device_id: str | None
-    """Instance or node or router that owns it."""
-    device_owner: str | None
-    """Neutron's: compute:…, baremetal:none, network:dhcp, network:router_interface, ..."""
-    host_id: str | None
-    vnic_type: str | None
-    """baremetal for a NIC of a node, normal for a virtual machine."""
-    status: str | None
-    """ACTIVE once the switch port is bound, DOWN before."""
-    link: SwitchLink | None
-    """Where it is bound, from the binding profile; None when unbound."""
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ServerSpec:
     """What a tenant asks for."""
 
@@ -295,20 +235,8 @@ class ServerSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     mark: str | None = None
     """A random text by which the request that made the server finds it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentSpec:
-    """A port to make on a network, bound to a NIC of a node."""
-
-    name: str
-    network_id: str
-    node_id: str
-    mac: str
-    link: SwitchLink
-    device_owner: str = "baremetal:none"
-    with_address: bool = False
-    """Whether it takes an address of a subnet; a quarantine port needs none."""
+    security_groups: tuple[str, ...] = ()
+    """Names or ids; empty: the project's default group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,55 +274,3 @@ class NodeSpec:
     extra: Mapping[str, Any] = field(default_factory=dict)
     interfaces: Mapping[str, str] = field(default_factory=dict)
     """Ironic's *_interface by short name: {"inspect": "agent", "network": "neutron"}."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodePortSpec:
-    node_id: str
-    mac: str
-    pxe_enabled: bool
-    physical_network: str | None = None
-    link: SwitchLink | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SubnetSpec:
-    name: str
-    network_id: str
-    cidr: str
-    project_id: str | None = None
-    gateway: str | None = None
-    dhcp: bool = True
-    pools: tuple[tuple[str, str], ...] = ()
-    dns_servers: tuple[str, ...] = ()
-
-
-class PortMode(StrEnum):
-    """How a switch treats the frames of a port, in the words most vendors use."""
-
-    ACCESS = "access"
-    TRUNK = "trunk"
-    TUNNEL = "tunnel"
-    """802.1Q tunnel: whatever comes in, tagged or not, is carried inside the untagged VLAN."""
-    ROUTED = "routed"
-    """In no VLAN: the switch itself is the neighbour."""
-    OTHER = "other"
-    """None of these; `extra` says what the switch calls it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchPort:
-    """One port as the switch itself reports it, read back."""
-
-    switch_id: str
-    switch_name: str
-    port_id: str
-    untagged_vlan: int | None
-    """None: the port carries no untagged VLAN (idle)."""
-    tagged_vlans: frozenset[int] = frozenset()
-    enabled: bool = True  # administratively
-    mode: PortMode | None = None
-    lag: str | None = None
-    """The link aggregation group that it is a member of; its VLANs are then the group's."""
-    extra: str | None = None
-    """What it does beyond carrying those VLANs, as a short phrase ("routed"); never set on a plain port."""

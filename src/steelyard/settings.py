@@ -76,6 +76,25 @@ class Settings(BaseSettings):
     inspection_network: str = "inspection"
     rescue_network: str = "rescue"
     quarantine_network: str = "quarantine"
+    segments: tuple[str, ...] = ()
+    """Networks of which each node in transition gets one to itself, instead of one of the above that it would share:
+    ids, names, or patterns of names, e.g. `["segment-*"]`. Empty: nodes in transition share those above."""
+    segments_project: str = "service"
+    """Project (id or name) that owns the segments; another project's network of such a name is none of them."""
+    segment_sharing: bool = False
+    """Whether a node for which no segment is free goes to the shared network of its role; otherwise it waits."""
+    network_controller: Literal["neutron", "contrail"] = "neutron"
+    """Whose API networks, addresses and switch ports are read and changed by: Neutron's, or a Contrail/OpenSDN
+    controller's own (docs/contrail.md)."""
+    contrail_url: str | None = None
+    """Base of the controller's config API, e.g. `http://controller:8082`. Unset: as the catalogue has it (service type
+    `sdn-l-config`)."""
+    contrail_vlans: str | None = None
+    """VLANs that networks without one are given on a Contrail controller, e.g. `100:999`. Unset: whoever makes a
+    network gives it one (`provider_properties`), and without one no server is put on it."""
+    contrail_enforces_groups: bool = False
+    """Whether the controller's fabric manager filters at switch ports by security groups. Otherwise a server with a
+    security group is refused."""
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
 
@@ -104,6 +123,11 @@ class Settings(BaseSettings):
 
     drift_seconds: float = Field(default=300.0, ge=10.0)
     """Seconds between two comparisons of all systems (`drift.compare`)."""
+
+    ipam_seconds: float = Field(default=120.0, ge=5.0)
+    """Seconds between two checks of all addresses (`ipam.check`)."""
+    ipam_history_seconds: float = Field(default=30.0, ge=1.0)
+    """Seconds between two looks at who has which address (`ipam.history`); who had one in between is not known."""
 
     guard_seconds: float = Field(default=20.0, ge=1.0)
     """Seconds between two looks at all nodes and servers, by which the guard takes away what is not proven clean."""

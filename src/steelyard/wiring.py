@@ -39,14 +39,20 @@ from steelyard.images.service import ImageService
 from steelyard.inventory import routes as inventory_routes
 from steelyard.inventory import work as inventory_work
 from steelyard.inventory.service import InventoryService
+from steelyard.ipam import check_routes as ipam_check_routes
+from steelyard.ipam import checking as ipam_checking
+from steelyard.ipam import reservation_routes
 from steelyard.ipam import routes as ipam_routes
+from steelyard.ipam.checking import IpamCheck
+from steelyard.ipam.reservations import ReservationService
 from steelyard.ipam.service import IpamService
-from steelyard.isolation import check_routes
+from steelyard.isolation import check_routes, segment_routes
 from steelyard.isolation import checking as isolation_checking
 from steelyard.isolation import routes as isolation_routes
 from steelyard.isolation import work as isolation_work
 from steelyard.isolation.checking import FleetCheck
 from steelyard.isolation.flips import Flips
+from steelyard.isolation.segments import Segments
 from steelyard.isolation.service import IsolationService
 from steelyard.lifecycle import bulk as lifecycle_bulk
 from steelyard.lifecycle import guarding, leak_routes
@@ -55,8 +61,14 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
+from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_routes, topology_routes
 from steelyard.networks import routes as networks_routes
-from steelyard.networks.service import NetworkService
+from steelyard.networks.attaching import NicService
+from steelyard.networks.cabling import CablingService
+from steelyard.networks.preflight_routes import router as preflight_router
+from steelyard.networks.service import NetworkService, TopologyService
+from steelyard.networks.set_up import PreflightService
+from steelyard.networks.watching import GroupWatch
 from steelyard.operations import reconciler_routes
 from steelyard.operations import routes as operations_routes
 from steelyard.operations.bulking import Bulk
@@ -88,6 +100,8 @@ class Steelyard:
     images: ImageService
     flavors: FlavorService
     networks: NetworkService
+    nics: NicService
+    cabling: CablingService
     ipam: IpamService
     discovery: DiscoveryService
     inventory: InventoryService
@@ -107,6 +121,8 @@ class Steelyard:
     leaks: LeakService
     fleet_check: FleetCheck
     drift: DriftService
+    reservations: ReservationService
+    ipam_check: IpamCheck
 
 
 def assemble(
@@ -123,10 +139,16 @@ def assemble(
     reconcilers are registered. `lease`: this server's, which the durable engine of operations has too."""
     lease = lease or ServerLease(store.servers, replica=settings.replica, alone=store.database.is_sqlite)
     observer = Observer(clouds)
-    flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings)
+    segments = Segments(clouds=clouds, store=store, settings=settings)
+    flips = Flips(clouds=clouds, store=store, switches=switches, settings=settings, segments=segments)
     reconcilers = PeriodicReconcilers(store.reconcilers, lease)
     leaks = LeakService(clouds=clouds, store=store, observer=observer)
-    fleet_check = FleetCheck(clouds=clouds, switches=switches, settings=settings, store=store, observer=observer)
+    fleet_check = FleetCheck(
+        clouds=clouds, switches=switches, settings=settings, store=store, observer=observer, segments=segments
+    )
+    networks = NetworkService(clouds=clouds, settings=settings)
+    lifecycle = LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips)
+    ipam = IpamService(clouds=clouds, store=store)
     built = Steelyard(
         settings=settings,
         clouds=clouds,
@@ -136,11 +158,17 @@ def assemble(
         prober=prober,
         images=ImageService(clouds=clouds, operations=operations, store=store, settings=settings),
         flavors=FlavorService(clouds=clouds),
-        networks=NetworkService(clouds=clouds, settings=settings),
-        ipam=IpamService(clouds=clouds),
+        networks=networks,
+        nics=NicService(
+            clouds=clouds, operations=operations, store=store, networks=networks, find=lifecycle.server
+        ),
+        cabling=CablingService(
+            clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
+        ),
+        ipam=ipam,
         discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
-        lifecycle=LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips),
+        lifecycle=lifecycle,
         isolation=IsolationService(
             clouds=clouds,
             switches=switches,
@@ -148,6 +176,7 @@ def assemble(
             store=store,
             flips=flips,
             observer=observer,
+            segments=segments,
             signal=reconcilers.signal,
         ),
         bulk=Bulk(operations, store),
@@ -164,11 +193,15 @@ def assemble(
             clouds=clouds, store=store, operations=operations, settings=settings, observer=observer, leaks=leaks,
             fleet_check=fleet_check,
         ),
+        reservations=ReservationService(ipam=ipam, store=store, signal=reconcilers.signal),
+        ipam_check=IpamCheck(clouds=clouds, store=store, settings=settings, observer=observer),
     )  # fmt: skip
     operations.register(
         *images_work.kinds(built.images),
         *discovery_work.kinds(built.discovery),
         *lifecycle_work.kinds(built.lifecycle),
+        *cabling_work.kinds(clouds, store, switches, fleet_check.mending),
+        *attach_work.kinds(clouds, store, settings, switches, built.isolation.show),
         *drift_work.kinds(built.drift),
     )
     built.bulk.register(*lifecycle_bulk.actions(built.lifecycle), *discovery_bulk.actions(built.discovery))
@@ -182,6 +215,8 @@ def assemble(
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
     reconcilers.register(*leak_reconcilers(built.leaks))
     reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
+    reconcilers.register(*ipam_checking.reconcilers(built.ipam_check))
     return built
 
 
@@ -192,13 +227,20 @@ def create_app(built: Steelyard) -> FastAPI:
             images_routes.router(built.images),
             flavors_routes.router(built.flavors),
             networks_routes.router(built.networks),
+            preflight_router(PreflightService(clouds=built.clouds, settings=built.settings)),
+            nic_routes.router(built.nics),
+            cabling_routes.router(built.cabling),
+            topology_routes.router(TopologyService(built.observer)),
             ipam_routes.router(built.ipam),
+            reservation_routes.router(built.reservations),
+            ipam_check_routes.router(built.ipam_check),
             discovery_routes.router(built.discovery),
             inventory_routes.router(built.inventory),
             lifecycle_routes.router(built.lifecycle),
             leak_routes.router(built.leaks),
             isolation_routes.router(built.isolation),
             check_routes.router(built.fleet_check),
+            segment_routes.router(built.isolation),
             drift_routes.router(built.drift),
             operations_routes.router(built.operations, built.bulk),
             reconciler_routes.router(built.reconcilers),
@@ -250,13 +292,32 @@ def open_operations(settings: Settings, store: Store) -> DurableOperations:
     )
 
 
+def open_clouds(settings: Settings) -> Clouds:
+    """The cloud that the settings name, with the network controller that they name. Asks nothing of it yet."""
+    from steelyard.clouds.openstack import connect
+
+    openstack = connect(settings.cloud, cloud_system=settings.cloud_system, clouds_file=settings.resolved_clouds_file())
+    if settings.network_controller == "neutron":
+        return openstack
+    from steelyard.clouds.contrail import ContrailClouds, Controller, parse_range
+
+    return ContrailClouds(
+        openstack,
+        Controller(
+            url=settings.contrail_url,
+            vlans=parse_range(settings.contrail_vlans) if settings.contrail_vlans else None,
+            physical_network=settings.physical_network,
+            enforces_security_groups=settings.contrail_enforces_groups,
+        ),
+    )
+
+
 def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
     """The server as the settings describe it, and its engine, not launched yet.
 
     Raises `Invalid` for settings that cannot be, `Unavailable` for a database that cannot be used. Asks nothing of
     the cloud: the server starts, and says so, also while the cloud is down.
     """
-    from steelyard.clouds.openstack import connect
     from steelyard.hardware.redfish.aio import AioBmcProber
     from steelyard.hardware.switches import open_switches
 
@@ -268,7 +329,7 @@ def build(settings: Settings) -> tuple[Steelyard, DurableOperations]:
     operations = open_operations(settings, store)
     built = assemble(
         settings,
-        clouds=connect(settings.cloud, cloud_system=settings.cloud_system, clouds_file=settings.resolved_clouds_file()),
+        clouds=open_clouds(settings),
         store=store,
         operations=operations,
         switches=open_switches(settings.switches),

@@ -5,6 +5,9 @@ write carries it, it does not look at. This one asks Steelyard after each change
 switches back, and fails the step unless both carry exactly what is wanted. What was put on a network that cannot be
 verified is taken off it again, as far as that can be done.
 
+A network for an agent is the node's own where Steelyard has segments to lease: before the node is put on any, Steelyard
+is asked which. While none is free the node waits, and is on no network.
+
 While a deployed server is off, Steelyard has a Neutron port of its own on each of its NICs. Where Ironic comes to put
 the NICs elsewhere (a release, a rebuild, a rescue), those ports must be gone before: two ports bound to one switch port
 would take each other's VLAN away.
@@ -23,7 +26,7 @@ from ironic.drivers.modules.network import neutron as neutron_network
 from openstack import exceptions as sdk_exceptions
 from oslo_log import log
 
-from steelyard_ironic import PARKED, QUARANTINE_PORT
+from steelyard_ironic import NOTES, PARKED, QUARANTINE_PORT
 from steelyard_ironic.asking import SteelyardRefused, ask
 
 LOG = log.getLogger(__name__)
@@ -37,6 +40,10 @@ ROLES: Mapping[Any, str] = {
 }
 """Ironic's networks, and what Steelyard calls them."""
 TENANT = "tenant"
+EXHAUSTED = "segments_exhausted"
+"""Code of Steelyard's refusal that means: not yet."""
+SEGMENTS = "segments"
+"""Key of the notes: the network that a node has to itself, by what it is on it for."""
 
 Nic = dict[str, Any]
 """Where a NIC must be: its `mac`, and the `port_id` and `network_id` of Neutron's, or neither."""
@@ -114,11 +121,50 @@ def left_on(ports: Sequence[Any], gone: str | None = None) -> list[Nic]:
     return nics
 
 
+def own_network(task: Any, network: str, role: str) -> str:
+    """The network that the node has to itself, as Steelyard says; where it has none to lease, `network`.
+
+    Waits while none is free. Raises SteelyardRefused when it has waited long enough, and when nobody can say.
+    """
+    said = ask(
+        task.node.uuid,
+        "segment",
+        f"join a {role} network",
+        body={"role": role},
+        timeout=CONF.steelyard.flip_gate_timeout,
+        patience=CONF.steelyard.flip_gate_patience,
+        waits=(EXHAUSTED, CONF.steelyard.segment_patience),
+    )
+    if "network_id" not in said:
+        what = _("join a %s network") % role
+        raise SteelyardRefused(node=task.node.uuid, what=what, reason=_("Steelyard did not say which network"))
+    own = said["network_id"]
+    note_segment(task.node, role, own)
+    return str(own) if own else network
+
+
+def noted_segment(node: Any, role: str) -> str | None:
+    """The segment that the node was put on for this role, and may be on."""
+    segments = (node.driver_internal_info.get(NOTES) or {}).get(SEGMENTS) or {}
+    return segments.get(role)
+
+
+def note_segment(node: Any, role: str, segment: str | None) -> None:
+    """Written down before a port is made there, so that it is found there whatever happens. None: it is on none."""
+    if noted_segment(node, role) == segment:
+        return
+    notes = node.driver_internal_info.get(NOTES) or {}
+    segments = {kept: id for kept, id in (notes.get(SEGMENTS) or {}).items() if kept != role}
+    node.set_driver_internal_info(NOTES, {**notes, SEGMENTS: {**segments, **({role: segment} if segment else {})}})
+    node.save()
+
+
 class SteelyardNetwork(neutron_network.NeutronNetwork):  # type: ignore[misc]
     """Networks of a node, each change verified, whose NICs Steelyard may have put into quarantine."""
 
     def _add_network(self, task: Any, network: str, security_groups: Any, net_type: Any) -> Any:
         leave_quarantine(task)
+        network = own_network(task, network, ROLES[net_type])
         vifs = super()._add_network(task, network, security_groups, net_type)
         # A NIC for which Ironic could make no port is among them: Ironic only warns of it.
         nics = [
@@ -142,8 +188,10 @@ class SteelyardNetwork(neutron_network.NeutronNetwork):  # type: ignore[misc]
     def _remove_network(self, task: Any, network: str, net_type: Any) -> Any:
         leave_quarantine(task)
         concerned = [port for port in task.ports if net_type.vif_key in port.internal_info]
-        done = super()._remove_network(task, network, net_type)
-        verify(task, ROLES[net_type], left_on(concerned, net_type.vif_key), joined=False)
+        role = ROLES[net_type]
+        done = super()._remove_network(task, noted_segment(task.node, role) or network, net_type)
+        verify(task, role, left_on(concerned, net_type.vif_key), joined=False)
+        note_segment(task.node, role, None)
         return done
 
     def configure_tenant_networks(self, task: Any) -> None:

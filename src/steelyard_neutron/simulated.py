@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 
 _DEFAULT_TIMEOUT = 10.0
 _MAX_ANSWER = 4 << 20
+LACP = "lacp"
+"""How a simulated switch calls the group of a port that speaks LACP."""
 
 
 class SimulatedSwitchError(ngs_exceptions.GenericSwitchException):  # type: ignore[misc]
@@ -77,7 +79,7 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
     def del_network(self, segmentation_id: int, network_id: str, physnet_vlans: Any = None) -> None:
         self._request("DELETE", f"/vlans/{int(segmentation_id)}")
 
-    # Ports (bonds fall back to these, port by port)
+    # Ports
 
     def plug_port_to_network(
         self,
@@ -87,7 +89,21 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
         default_vlan: Any = None,
         mtu: Any = None,
     ) -> None:
-        change: dict[str, Any] = {"untagged_vlan": int(segmentation_id), "enabled": True}
+        self._plug(port_id, segmentation_id, trunk_details, lag=None)
+
+    def plug_bond_to_network(
+        self,
+        bond_id: str,
+        segmentation_id: int,
+        trunk_details: Any = None,
+        default_vlan: Any = None,
+        mtu: Any = None,
+    ) -> None:
+        # Called for each member, by the name of its port; the members find each other by LACP.
+        self._plug(bond_id, segmentation_id, trunk_details, lag=LACP)
+
+    def _plug(self, port_id: str, segmentation_id: int, trunk_details: Any, *, lag: str | None) -> None:
+        change: dict[str, Any] = {"untagged_vlan": int(segmentation_id), "enabled": True, "lag": lag}
         if tagged := _subport_vlans((trunk_details or {}).get("sub_ports", [])):
             change["add_tagged"] = tagged
         self._change(port_id, change)
@@ -105,9 +121,10 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
         change: dict[str, Any] = {
             "untagged_vlan": int(fallback) if fallback else None,
             "only_if_untagged": int(segmentation_id),
+            # The mechanism driver does not say which tags the port had; none stays without the untagged network.
+            "clear_tagged": True,
+            "lag": None,
         }
-        if tagged := _subport_vlans((trunk_details or {}).get("sub_ports", [])):
-            change["remove_tagged"] = tagged
         if self._disable_inactive_ports():
             change["enabled"] = False
         self._change(port_id, change)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .contrail_at_hand import Controller, Tokens
+from .contrail_site import ControllerAtHand, contrail_stage, controller_at_hand
 from .stages import Stage, Tenants, fake_stage, real_stage
 
 
@@ -24,10 +25,20 @@ def real_cloud(request: pytest.FixtureRequest) -> Iterator[Tenants]:
         tenants.remove()
 
 
+@pytest.fixture(scope="session")
+def contrail_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerAtHand]:
+    """The shipped fake Contrail controller, on a free port, with tenants and the operator's networks."""
+    with controller_at_hand(tmp_path_factory.mktemp("contrail-site")) as controller:
+        yield controller
+
+
 @pytest.fixture(params=["fake", pytest.param("embedded", marks=pytest.mark.embedded)])
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     if request.param == "fake":
         with fake_stage() as stage:
+            yield stage
+    elif request.param == "contrail":
+        with contrail_stage(request.getfixturevalue("contrail_site")) as stage:
             yield stage
     else:
         with real_stage(request.getfixturevalue("real_cloud")) as stage:

@@ -95,9 +95,9 @@ class Controller:
     def body(self, type: str, fq_name: list[str], **properties: Any) -> dict[str, Any]:
         return {type: {"fq_name": fq_name, **properties}}
 
-    def create(self, type: str, fq_name: list[str], **properties: Any) -> str:
+    def create(self, type: str, fq_name: list[str], *, who: str = "admin", **properties: Any) -> str:
         """Make an object that is removed at the end; its uuid."""
-        uuid = str(self.ok("POST", f"/{type}s", self.body(type, fq_name, **properties))[type]["uuid"])
+        uuid = str(self.ok("POST", f"/{type}s", self.body(type, fq_name, **properties), who=who)[type]["uuid"])
         self._made.append((type, uuid))
         return uuid
 

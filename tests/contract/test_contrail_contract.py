@@ -411,6 +411,20 @@ def test_dhcp_options_of_an_ipam_are_kept(controller: Controller) -> None:
     assert (shown["dhcp_option_name"], shown["dhcp_option_value"]) == ("66", "192.0.2.66")
 
 
+def test_an_address_of_a_subnet_or_of_a_family_is_given_when_it_is_asked_for(controller: Controller) -> None:
+    network = controller.network(subnet("10.24.0.0/24"), subnet("10.25.0.0/24"), subnet("2001:db8:24::/64"))
+    entries = controller.show("virtual-network", network)["network_ipam_refs"][0]["attr"]["ipam_subnets"]
+    by_prefix = {entry["subnet"]["ip_prefix"]: entry["subnet_uuid"] for entry in entries}
+    second = controller.address(network, subnet_uuid=by_prefix["10.25.0.0"])
+    assert second["instance_ip_address"].startswith("10.25.0.")
+    assert second["subnet_uuid"] == by_prefix["10.25.0.0"]
+    assert controller.address(network)["subnet_uuid"] == by_prefix["10.24.0.0"]  # else the first that has one
+    assert controller.address(network, instance_ip_family="v6")["subnet_uuid"] == by_prefix["2001:db8:24::"]
+    refs = [controller.to("virtual-network", network)]
+    nowhere = controller.body("instance-ip", [controller.name("ip")], virtual_network_refs=refs, subnet_uuid=NOWHERE)
+    controller.refused(400, "POST", "/instance-ips", nowhere)
+
+
 def test_blocks_of_addresses_are_taken_counted_and_freed(controller: Controller) -> None:
     network = controller.network(subnet("10.21.0.0/29"))
     path = f"/virtual-network/{network}"
@@ -535,6 +549,11 @@ def test_a_group_cannot_be_created_with_physical_interfaces(controller: Controll
         GROUP, [ROOT, FABRIC, controller.name("group")], parent_type="fabric", physical_interface_refs=refs
     )
     assert "Create VPG first" in controller.refused(400, "POST", f"/{GROUP}s", body)
+
+
+def test_a_group_may_belong_to_a_project(controller: Controller) -> None:
+    group = controller.create(GROUP, controller.in_project(controller.name("group")), parent_type="project")
+    assert controller.show(GROUP, group)["parent_type"] == "project"
 
 
 def test_names_of_internal_groups_are_reserved(controller: Controller) -> None:

@@ -161,6 +161,23 @@ def test_4_interfaces_of_two_projects_may_take_one_port_after_another(controller
     assert physical["parent_type"] == "physical-router"  # nor the port is of any project
 
 
+def test_4_a_tenant_may_bind_to_any_switch_port(controller: Controller) -> None:
+    """Whoever may make an interface with a binding profile reaches every port of the fabric."""
+    if controller.tokens("tenant") is None:
+        pytest.skip("--contrail-tenant-cloud was not given")
+    leaf, ports = controller.leaf(1)
+    project = controller.ok("GET", "/projects", who="tenant")["projects"][0]["fq_name"]
+    network = [*project, controller.name("network")]
+    controller.create("virtual-network", network, who="tenant", parent_type="project")
+    interface = controller.create(
+        VMI, [*project, controller.name("vmi")], who="tenant", parent_type="project",
+        virtual_network_refs=[{"to": network}], **{BINDINGS: {"key_value_pair": binding((leaf, ports[0]), vlan=4)}},
+    )  # fmt: skip
+    group = controller.group_of(interface)
+    assert group is not None
+    assert [ref["to"] for ref in group["physical_interface_refs"]] == [[ROOT, leaf, ports[0]]]
+
+
 # -- 5: addresses ------------------------------------------------------------------------------------------------------
 
 

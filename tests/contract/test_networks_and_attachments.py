@@ -1,14 +1,21 @@
-"""The contracts of `Networks` and `Attachments`."""
+"""The contracts of `Networks`, `Attachments`, `SubInterfaces` and `SecurityGroups`.
+
+For every network controller: what differs by controller comes from the stage, never from a name in here.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from steelyard.clouds.ports import Attachments, Networks
+from steelyard.clouds.ports import Attachments, Fabric, Networks, SecurityGroups, SubInterfaces
 from steelyard.errors import Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import AttachmentSpec, Network, NetworkPort, SubnetSpec, SwitchLink
+from steelyard.nouns import AttachmentSpec, HostRoute, Lag, Network, NetworkPort, SubnetSpec, SwitchLink
 
 from .stages import Stage
+
+pytestmark = pytest.mark.parametrize(
+    "stage", ["fake", "contrail", pytest.param("embedded", marks=pytest.mark.embedded)], indirect=True
+)
 
 
 def add(stage: Stage) -> Network:
@@ -80,6 +87,28 @@ def test_a_subnet_is_made_as_asked(stage: Stage) -> None:
     subnet = stage.tenant.networks.create_subnet(spec)
     assert (subnet.gateway, subnet.dhcp, subnet.pools) == ("10.78.0.254", False, (("10.78.0.10", "10.78.0.20"),))
     assert subnet.dns_servers == ("192.0.2.53",)
+
+
+def test_a_subnet_tells_its_hosts_routes(stage: Stage) -> None:
+    network = add(stage)
+    routes = (HostRoute("10.99.0.0/16", "10.78.0.2"), HostRoute("192.0.2.0/24", "10.78.0.3"))
+    subnet = stage.tenant.networks.create_subnet(SubnetSpec("routes", network.id, "10.78.0.0/24", host_routes=routes))
+    assert sorted(subnet.host_routes, key=str) == sorted(routes, key=str)
+    seen = {each.id: each for each in stage.tenant.networks.subnets()}[subnet.id]
+    assert sorted(seen.host_routes, key=str) == sorted(routes, key=str)
+
+
+def test_a_network_has_subnets_of_both_versions(stage: Stage) -> None:
+    network = add(stage)
+    four = stage.tenant.networks.create_subnet(SubnetSpec("four", network.id, "10.86.0.0/24"))
+    six = stage.tenant.networks.create_subnet(
+        SubnetSpec("six", network.id, "fd00:86::/64", gateway="fd00:86::1", pools=(("fd00:86::10", "fd00:86::ff"),))
+    )
+    assert (six.cidr, six.gateway) == ("fd00:86::/64", "fd00:86::1")
+    assert six.pools == (("fd00:86::10", "fd00:86::ff"),)
+    assert set({n.id: n.subnet_ids for n in stage.tenant.networks.all()}[network.id]) == {four.id, six.id}
+    port = attach(stage, network, with_address=True)
+    assert {fixed.subnet_id for fixed in port.addresses} == {four.id, six.id}
 
 
 @pytest.mark.parametrize("cidr", ["nonsense", "10.0.0.0/33", "10.79.0.1/24", "10.79.0.0/24 ", ""])
@@ -217,3 +246,107 @@ def test_attachments_of_some_owners_only(stage: Stage) -> None:
     assert stage.own.attachments.all(device_ids=[]) == []
     assert stage.own.attachments.all(device_ids=[NODE], network_ids=[network.id])[0].id == port.id
     assert stage.own.attachments.all(device_ids=[NODE], network_ids=["another"]) == []
+
+
+ELSEWHERE = SwitchLink(switch_id="02:ff:ff:00:00:02", port_id="Ethernet99", switch_name="no-such-other")
+BOND = Lag("33333333-2222-4333-8444-555555555555", "bond-of-the-suite", (NOWHERE, ELSEWHERE))
+
+
+def test_a_port_is_bound_to_all_links_of_a_bond(stage: Stage) -> None:
+    network = add(stage)
+    spec = AttachmentSpec(stage.name("port"), network.id, NODE, MAC, NOWHERE, lag=BOND)
+    port = stage.own.attachments.create(spec)
+    stage.after.callback(stage.own.attachments.delete, port.id)
+    assert port.links == (NOWHERE, ELSEWHERE)
+    assert (port.link, port.mac) == (NOWHERE, MAC)
+    assert stage.own.attachments.create(spec).id == port.id
+    seen = {each.id: each for each in stage.own.attachments.all(network_ids=[network.id])}[port.id]
+    assert seen.links == (NOWHERE, ELSEWHERE)
+    stage.own.attachments.unbind(port.id)
+    assert stage.own.attachments.get(port.id).links == ()
+    again = stage.own.attachments.bind(port.id, node_id=NODE, mac=MAC, link=NOWHERE, lag=BOND)
+    assert again.links == (NOWHERE, ELSEWHERE)
+    single = stage.own.attachments.bind(port.id, node_id=NODE, mac=MAC, link=ELSEWHERE)
+    assert single.links == (ELSEWHERE,)
+
+
+def test_a_sub_interface_has_the_vlan_of_its_network(stage: Stage) -> None:
+    assert isinstance(stage.own.sub_interfaces, SubInterfaces)
+    network, tagged = add(stage), add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("tagged", tagged.id, "10.87.0.0/24"))
+    port = attach(stage, network)
+    stage.own.attachments.unbind(port.id)  # bound where no controller plugs it, Neutron takes no parent
+    name = stage.name("sub")
+    made = stage.own.sub_interfaces.add(port.id, network_id=tagged.id, name=name, project_id=stage.project_id)
+    stage.after.callback(stage.own.sub_interfaces.remove, port.id, made.port_id)
+    vlan = {each.id: each.segmentation_id for each in stage.own.networks.all()}[tagged.id]
+    assert made.vlan == vlan
+    assert stage.own.attachments.get(port.id).subports == (made,)
+    child = stage.own.attachments.get(made.port_id)
+    assert (child.network_id, child.project_id, child.name) == (tagged.id, stage.project_id, name)
+    assert len(child.addresses) == 1
+    again = stage.own.sub_interfaces.add(port.id, network_id=tagged.id, name=name, project_id=stage.project_id)
+    assert again == made
+    for _ in range(2):
+        stage.own.sub_interfaces.remove(port.id, made.port_id)
+    assert stage.own.attachments.get(port.id).subports == ()
+    with pytest.raises(NotFound):
+        stage.own.attachments.get(made.port_id)
+    stage.own.attachments.delete(port.id)
+    with pytest.raises(NotFound):
+        stage.own.attachments.get(port.id)
+
+
+def test_a_sub_interface_is_of_another_network(stage: Stage) -> None:
+    network = add(stage)
+    port = attach(stage, network)
+    with pytest.raises(Invalid):
+        stage.own.sub_interfaces.add(port.id, network_id=network.id, name="same")
+    with pytest.raises(NotFound):
+        stage.own.sub_interfaces.add(port.id, network_id="00000000-0000-4000-8000-000000000000", name="none")
+    with pytest.raises(NotFound):
+        stage.own.sub_interfaces.add("00000000-0000-4000-8000-000000000000", network_id=network.id, name="none")
+    assert stage.own.attachments.get(port.id).subports == ()
+
+
+def test_tenants_choose_no_tags(stage: Stage) -> None:
+    network, tagged = add(stage), add(stage)
+    port = attach(stage, network)
+    for cloud in (stage.tenant, stage.other, stage.reader):
+        with pytest.raises((Forbidden, NotFound, Invalid)):
+            cloud.sub_interfaces.add(port.id, network_id=tagged.id, name="mine")
+    assert stage.own.attachments.get(port.id).subports == ()
+
+
+def test_every_project_has_a_default_group_of_its_own(stage: Stage) -> None:
+    assert isinstance(stage.tenant.security_groups, SecurityGroups)
+    mine = [group for group in stage.tenant.security_groups.all() if group.is_default]
+    theirs = [group for group in stage.other.security_groups.all() if group.is_default]
+    assert [group.project_id for group in mine] == [stage.project_id]
+    assert [group.project_id for group in theirs] == [stage.other_project_id]
+    everybodys = {group.id for group in stage.own.security_groups.all()}
+    assert {group.id for group in (*mine, *theirs)} <= everybodys
+    assert isinstance(stage.own.security_groups.enforced_on_nics(), bool)
+
+
+def test_the_fabric_tells_who_may_use_a_network(stage: Stage) -> None:
+    assert isinstance(stage.own.fabric, Fabric)
+    network = add(stage)
+    without = stage.own.fabric.facts([network.id]).networks[network.id]
+    assert (without.network_id, without.users, without.dhcp) == (network.id, (), False)
+    stage.tenant.networks.create_subnet(SubnetSpec("dhcp", network.id, "10.88.0.0/24"))
+    assert stage.own.fabric.facts([network.id]).networks[network.id].dhcp
+    missing = "00000000-0000-4000-8000-000000000000"
+    assert stage.own.fabric.facts([missing]).networks == {}
+    assert stage.own.fabric.facts().networks == {}
+
+
+def test_what_is_in_use_is_no_leftover(stage: Stage) -> None:
+    network = add(stage)
+    stage.tenant.networks.create_subnet(SubnetSpec("used", network.id, "10.89.0.0/24"))
+    port = attach(stage, network, with_address=True)
+    for _ in range(2):
+        stage.own.fabric.remove("instance-ip", "00000000-0000-4000-8000-000000000000")
+    addresses = {fixed.address for fixed in port.addresses}
+    assert not [each for each in stage.own.fabric.leftovers() if each.name in addresses]
+    assert stage.own.attachments.get(port.id) == port

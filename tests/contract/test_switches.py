@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from steelyard.embedded.rack.standalone import StandaloneRack
 from steelyard.errors import Invalid, NotFound, Unavailable
 from steelyard.hardware.switches import SwitchReader, SwitchReaders, open_switches
 from steelyard.hardware.switches.fake import FakeSwitchReader
+from steelyard.hardware.switches.port import ConfiguredSwitch
 from steelyard.nouns import SwitchPort
 
 from .open_vswitch import BRIDGE, OpenVSwitch, open_vswitch
@@ -199,10 +200,45 @@ def test_chassis_ids_are_found_in_either_case() -> None:
     assert SwitchReaders({"02:00:5E:00:00:0A": reader}).ports("02:00:5E:00:00:0a")
 
 
+def test_a_port_in_the_vlan_of_idle_ports_carries_nothing() -> None:
+    """Only where that VLAN is all that it carries, and only on the switch that keeps its idle ports there."""
+    mac, other = "02:00:5e:00:00:0a", "02:00:5e:00:00:0b"
+
+    def port(switch: str, name: str, untagged: int | None, *tagged: int) -> SwitchPort:
+        return SwitchPort(switch, "leaf", name, untagged, frozenset(tagged))
+
+    given = [port(mac, "e1", 1), port(mac, "e2", 1, 5), port(mac, "e3", 7), port(mac, "e4", None), port(other, "e1", 1)]
+    reader = FakeSwitchReader(given)
+    readers = SwitchReaders(
+        {mac: reader, other: reader},
+        configured={
+            mac: ConfiguredSwitch(mac, "leaf1", "eos", idle_vlan=1),
+            other: ConfiguredSwitch(other, "leaf2", "eos"),
+        },
+    )
+    assert readers.ports(mac) == [replace(given[0], untagged_vlan=None, parked_vlan=1), *given[1:4]]
+    assert readers.ports(other) == [given[4]]
+
+
+@pytest.mark.parametrize("vlan", [1, 4094])
+def test_the_vlan_of_idle_ports_is_in_the_switches_file(tmp_path: Path, vlan: int) -> None:
+    file = tmp_path / "switches.yaml"
+    file.write_text(
+        f"switches: [{{name: a, chassis_id: '02:00:00:00:00:01', type: simulated, address: 'http://x', "
+        f"token_file: /t, idle_vlan: {vlan}}}]"
+    )
+    assert [switch.idle_vlan for switch in open_switches(file).switches] == [vlan]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
+        *(
+            "switches: [{name: a, chassis_id: '02:00:00:00:00:01', type: simulated, address: 'http://x', "
+            f"token_file: /t, idle_vlan: {vlan}}}]"
+            for vlan in ("0", "4095", "true", "'1'", "1.0")
+        ),
         "]",
         "switches: x",
         "switches: [1]",

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from steelyard import wiring
 from steelyard.clouds.fake import FakeCloud, FakeClouds, FakeWorld
+from steelyard.clouds.fake.switches import SWITCHES
 from steelyard.clouds.observing import Observer
 from steelyard.errors import SteelyardError, Unavailable
 from steelyard.hardware.redfish.fake import FakeBmc, FakeBmcProber
 from steelyard.hardware.redfish.port import SystemIdentity
 from steelyard.hardware.switches.fake import FakeSwitchReader
-from steelyard.isolation.model import PowerOffPolicy
+from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.model import PowerOffPolicy, Role
 from steelyard.nouns import Actor, Driver, FlavorSpec, Image, Node
 from steelyard.operations.model import Operation
 from steelyard.settings import Settings
@@ -30,11 +32,15 @@ from .clockwork import Killed, Task, Tasks, illusion
 from .engine import TaskOperations, TaskReconcilers
 from .faults import Faults, FaultyClouds, FaultyDatabase, Process
 
+T = TypeVar("T")
+
 PORT = 8443
 CREDENTIALS = [{"username": "root", "password": "calvin"}]
 MACHINES = 4
 CLASS = "bm.small"
 TENANTS = ("red", "blue")
+SEGMENTS = (0, 12)
+"""How many segments there are, by the seed: none, or more than nodes ever wait for; see `isolation.segments`."""
 STILL = 300
 """Seconds in which the world does not move, after which time goes faster for those that wait for it to the end."""
 
@@ -74,7 +80,10 @@ class Game:
         self.database.parent.mkdir()
         shutil.copy(template, self.database)
         shutil.copy(template.with_name("keys"), directory / "keys")
-        self.settings = Settings(home=directory, maintenance_seconds=60.0)
+        segments = SEGMENTS[seed % len(SEGMENTS)]
+        self.world.add_segments(segments)
+        named = ("segment-*",) if segments else ()
+        self.settings = Settings(home=directory, maintenance_seconds=60.0, segments=named)
         self.prober = FakeBmcProber()
         self.boots = 0
         self.boot_id = ""
@@ -86,12 +95,13 @@ class Game:
         self._people()
         if self.random.random() < 0.5:
             self.world.drivers.append(
-                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"steelyard-neutron"}))
+                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"steelyard"}))
             )
         self.world.provisioning_in_maintenance = self.random.random() < 0.7
         self.maintenance_ends = self.random.random() < 0.5
         """Whether after the storm whoever holds a node in maintenance ends it, or has forgotten it."""
         self.world.power_gate = self._gate
+        self.world.segment_gate = self._segment
         self.begin_server()
 
     # Time and words
@@ -164,9 +174,10 @@ class Game:
             self.store, self.process, boot=self.boot_id, now=self.now, tell=self.tell
         )  # fmt: skip
         self.reconcilers = TaskReconcilers(self.now)
+        reader = FakeSwitchReader(source=self.world.switch_ports)
         parts = {
             "clouds": clouds, "store": self.store, "operations": self.operations, "reconcilers": self.reconcilers,
-            "switches": FakeSwitchReader(source=self.world.switch_ports), "prober": self.prober,
+            "switches": SwitchReaders(dict.fromkeys((id for _, id in SWITCHES), reader)), "prober": self.prober,
             "observer": Observer(clouds, clock=lambda: (self.now() - self._start_time).total_seconds()),
         }  # fmt: skip
         wanted = inspect.signature(wiring.assemble).parameters
@@ -181,8 +192,16 @@ class Game:
 
     def _gate(self, node_id: str) -> None:
         """Ironic's conductor asks Steelyard, over REST, whether a node may get power."""
+        self._asked(lambda: self.steelyard.isolation.power_gate(node_id))
+
+    def _segment(self, node_id: str, role: str) -> str | None:
+        """The same, for the network that the node has to itself."""
+        network = self._asked(lambda: self.steelyard.isolation.segment(node_id, Role(role))).network
+        return network.id if network is not None else None
+
+    def _asked(self, ask: Callable[[], T]) -> T:
         try:
-            self.steelyard.isolation.power_gate(node_id)
+            return ask()
         except Killed:
             if self.tasks.current() is not None:
                 raise

@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.machines import HELD
 from steelyard.clouds.fake.truth import NOBODY
 from steelyard.nouns import NetworkPort, Node
@@ -126,6 +127,7 @@ class Truths:
     def _networks(self) -> None:
         world = self.game.world
         roles = {network_id: role for role, network_id in world.role_networks.items()}
+        alone: dict[int, str] = {}
         for node in world.nodes.values():
             for nic in world.node_ports.values():
                 if nic.node_id != node.id or nic.link is None:
@@ -139,9 +141,12 @@ class Truths:
                 wanted = world.fabric.networks[bound[0].network_id].segmentation_id if bound else None
                 if vlan != wanted:
                     self.game.fail(f"I3: {where}: the switch carries VLAN {vlan}, the controller has {wanted}")
+                if vlan in SEGMENT_VLANS and alone.setdefault(vlan, node.id) != node.id:
+                    self.game.fail(f"I3: {where} is on a segment with {self.game.name(alone[vlan])}: VLAN {vlan}")
                 if not bound:
                     continue
-                role = roles.get(bound[0].network_id, "tenant")
+                in_segment = world.fabric.networks[bound[0].network_id].segmentation_id in SEGMENT_VLANS
+                role = roles.get(bound[0].network_id, "segment" if in_segment else "tenant")
                 if role == "tenant" and node.provision_state in OPERATORS_STATES:
                     self.game.fail(f"I3: {where} is on the tenant's network {names[0]}")
                 if role in {"provisioning", "cleaning", "inspection"} and node.provision_state == "active":
@@ -217,6 +222,7 @@ class Truths:
         self._every_node_has_its_place()
         self._destruction_is_told()
         self._no_secret_is_left()
+        self._no_segment_is_left()
         verdict = game.steelyard.audit.verify()
         if verdict.breaches:
             game.fail(f"I6: the audit chain does not verify: {verdict.breaches}")
@@ -281,6 +287,17 @@ class Truths:
         wanted = {each.secret_id for each in game.store.candidates.all()} | self.secrets
         if leaked := kept - wanted:
             game.fail(f"I7: {len(leaked)} secrets are kept for nobody")
+
+    def _no_segment_is_left(self) -> None:
+        """Whoever has a segment is on it, or is about to be: the leases of what died came back."""
+        game = self.game
+        for _ in range(2):
+            game.reconcile("isolation.segments")
+        for lease in game.store.segments.leased():
+            node = game.world.nodes.get(lease.node_id)
+            used = any(port.network_id == lease.network_id for port in game.world.fabric.ports.values())
+            if not used and (node is None or (node.provision_state in RESTS and "steelyard_parked" not in node.extra)):
+                game.fail(f"I7: {game.name(lease.node_id)} keeps a segment that nobody needs ({lease.role})")
 
     def _no_operation_is_left(self) -> None:
         for operation in self.game.store.operations.all(limit=10_000):

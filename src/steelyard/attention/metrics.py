@@ -93,6 +93,7 @@ class FleetMetrics(Collector):
             "operations": self._operations,
             "reconcilers": self._of_reconcilers,
             "findings": self._findings,
+            "segments": self._segments,
             "webhooks": self._webhooks,
             "database": self._database,
         }
@@ -169,6 +170,14 @@ class FleetMetrics(Collector):
             ["kind", "severity"],
             {(kind, severity.value): number for (kind, severity), number in self._store.findings.counts().items()},
         )
+
+    def _segments(self) -> Iterator[Metric]:
+        counts = self._store.segments.counts()
+        yield _gauge(
+            "steelyard_segments", "Networks of which each node in transition has one to itself.", ["state"],
+            {("free",): counts.free, ("leased",): counts.leased},
+        )  # fmt: skip
+        yield _gauge("steelyard_segments_waiting", "Nodes that wait for one.", [], {(): counts.waiting})
 
     def _webhooks(self) -> Iterator[Metric]:
         webhooks = self._store.webhooks.all()

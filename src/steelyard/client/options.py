@@ -23,7 +23,9 @@ WaitTimeout = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Most rows to show. Default: all.")]
 Marker = Annotated[str | None, typer.Option("--marker", help="Id of the last row seen; show what comes after it.")]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Most at work at a time. Default: 20.")]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", min=1, help="Most at work at a time. Default: 20; onboarding 100.")
+]
 Wave = Annotated[int | None, typer.Option("--wave", min=1, help="So many a wave; the next begins when all have ended.")]
 WavePause = Annotated[float | None, typer.Option("--wave-pause", min=0, help="Seconds between two waves.")]
 MaxFailures = Annotated[

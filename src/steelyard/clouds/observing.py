@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from steelyard.clouds.ports import Clouds
-from steelyard.nouns import AllocationRecord, Image, Instance, Network, NetworkPort, Node, NodePort
+from steelyard.nouns import AllocationRecord, Bond, Image, Instance, Network, NetworkPort, Node, NodePort, Subnet
 
 T = TypeVar("T")
 
@@ -38,6 +38,9 @@ class Observer:
     def node_ports(self) -> Sequence[NodePort]:
         return self._list("node_ports", lambda: tuple(self._clouds.own.node_ports.all()))
 
+    def bonds(self) -> Sequence[Bond]:
+        return self._list("bonds", lambda: tuple(self._clouds.own.bonds.all()))
+
     def instances(self) -> Sequence[Instance]:
         return self._list("instances", lambda: tuple(self._clouds.own.compute.all(all_projects=True)))
 
@@ -46,6 +49,9 @@ class Observer:
 
     def networks(self) -> Sequence[Network]:
         return self._list("networks", lambda: tuple(self._clouds.own.networks.all()))
+
+    def subnets(self) -> Sequence[Subnet]:
+        return self._list("subnets", lambda: tuple(self._clouds.own.networks.subnets()))
 
     def images(self) -> Sequence[Image]:
         return self._list("images", lambda: tuple(self._clouds.own.images.all()))

@@ -16,10 +16,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
+from steelyard.clouds.addresses import Addresses as Addresses
+from steelyard.clouds.fabric import Fabric as Fabric
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
     AttachmentSpec,
+    Bond,
+    BondSpec,
     Driver,
     Flavor,
     FlavorSpec,
@@ -28,15 +32,18 @@ from steelyard.nouns import (
     ImageSpec,
     Inspection,
     Instance,
+    Lag,
     Network,
     NetworkPort,
     Node,
     NodePort,
     NodePortSpec,
     NodeSpec,
+    SecurityGroup,
     ServerSpec,
     Subnet,
     SubnetSpec,
+    Subport,
     SwitchLink,
 )
 
@@ -118,6 +125,27 @@ class Compute(Protocol):
 
 
 @runtime_checkable
+class Interfaces(Protocol):
+    """Nova's attachments of an instance (Compute API, /servers/{id}/os-interface): what a tenant may change itself."""
+
+    def attach(self, instance_id: str, *, network_id: str, address: str | None = None) -> str:
+        """A port of the network on one of the server's free NICs. Returns the port's id once Nova has attached it.
+
+        Raises `Conflict` in a state that does not allow it, and where Nova could not attach (no free NIC, the address
+        is taken): no port is left behind then. After `Unavailable` and `UpstreamError` one may be there all the same.
+        """
+
+    def attach_port(self, instance_id: str, port_id: str) -> None:
+        """The same with a port that is there already. It is kept when Nova cannot attach it."""
+
+    def detach(self, instance_id: str, port_id: str) -> None:
+        """Ask for the port to be taken off the server; one that Nova made is deleted. Returns when it is accepted.
+
+        What is gone is detached. Raises `Conflict` in a state that does not allow it.
+        """
+
+
+@runtime_checkable
 class Nodes(Protocol):
     """Ironic's nodes as records (Bare Metal API v1, /nodes)."""
 
@@ -177,6 +205,23 @@ class NodePorts(Protocol):
         """As `Nodes.update`; `/local_link_connection` takes a `SwitchLink`."""
 
     def delete(self, port_id: str) -> None: ...
+
+
+@runtime_checkable
+class Bonds(Protocol):
+    """Ironic's port groups: the bonds of all nodes (Bare Metal API v1, /portgroups).
+
+    A NIC becomes a member by `NodePorts.update` of `/portgroup_uuid`.
+    """
+
+    def all(self, *, node_id: str | None = None) -> list[Bond]:
+        """Of all nodes, or of one."""
+
+    def create(self, spec: BondSpec) -> Bond:
+        """Raises `Duplicate` for a name or MAC that a bond has."""
+
+    def delete(self, bond_id: str) -> None:
+        """Raises `Conflict` while it has members, or its node is locked or in a state that does not allow it."""
 
 
 @runtime_checkable
@@ -253,13 +298,51 @@ class Attachments(Protocol):
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         """A port of Steelyard's own on a NIC, bound at once. The same again returns the one that is there."""
 
-    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
-        """Put a port on a NIC (binding:host_id, profile, vnic_type baremetal). Its addresses stay."""
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink, lag: Lag | None = None) -> NetworkPort:
+        """Put a port on a NIC (binding:host_id, profile, vnic_type baremetal). Its addresses stay.
+
+        With `lag` on all the links of a bond, `link` being its first; its subports' VLANs come along, tagged.
+        """
 
     def unbind(self, port_id: str) -> None:
         """Take a port off its NIC; port, MAC and addresses stay reserved."""
 
-    def delete(self, port_id: str) -> None: ...
+    def delete(self, port_id: str) -> None:
+        """With its sub-interfaces."""
+
+
+@runtime_checkable
+class SubInterfaces(Protocol):
+    """Tagged sub-interfaces of attachments (Neutron's trunk extension; sub-interface VMIs of Contrail).
+
+    Administrators' work, whoever asked for it: who may choose a tag could choose another tenant's VLAN, since a switch
+    carries what it is told. So there is no tag to choose: a sub-interface has the VLAN of its network. `NetworkPort`
+    tells which ones an attachment has.
+    """
+
+    def add(self, parent_id: str, *, network_id: str, name: str, project_id: str | None = None) -> Subport:
+        """A port of the network, tagged, on the NIC of the parent port. The same again returns the one that is there.
+
+        Raises `Conflict` when the parent has one of this network's VLAN, `Invalid` for a network without a VLAN or the
+        parent's own network.
+        """
+
+    def remove(self, parent_id: str, port_id: str) -> None:
+        """Take it off the NIC and delete its port. What is gone is removed."""
+
+
+@runtime_checkable
+class SecurityGroups(Protocol):
+    """The network controller's security groups, as the credentials see them."""
+
+    def all(self) -> list[SecurityGroup]: ...
+
+    def put(self, port_id: str, group_ids: Sequence[str]) -> None:
+        """Replace the groups of a port."""
+
+    def enforced_on_nics(self) -> bool:
+        """Whether this controller has the groups of a server's port enforced, by the switch or by itself. False: it
+        accepts and keeps them, and nothing filters."""
 
 
 class Cloud(Protocol):
@@ -272,17 +355,29 @@ class Cloud(Protocol):
     @property
     def compute(self) -> Compute: ...
     @property
+    def interfaces(self) -> Interfaces: ...
+    @property
     def nodes(self) -> Nodes: ...
     @property
     def provisioning(self) -> Provisioning: ...
     @property
     def node_ports(self) -> NodePorts: ...
     @property
+    def bonds(self) -> Bonds: ...
+    @property
     def placement(self) -> Placement: ...
     @property
     def networks(self) -> Networks: ...
     @property
     def attachments(self) -> Attachments: ...
+    @property
+    def sub_interfaces(self) -> SubInterfaces: ...
+    @property
+    def security_groups(self) -> SecurityGroups: ...
+    @property
+    def fabric(self) -> Fabric: ...
+    @property
+    def addresses(self) -> Addresses: ...
 
 
 class Clouds(Protocol):

@@ -10,6 +10,9 @@ from steelyard.errors import Invalid
 from steelyard.operations.bulk import BulkAction, BulkContext
 from steelyard.operations.model import Operation
 
+AT_A_TIME = 100
+"""Few of them are at work: the kind has a limit of its own, which those that wait for Placement do not count in."""
+
 
 def actions(service: DiscoveryService) -> tuple[BulkAction, ...]:
     """The bulk actions of this room, by the names of the kinds that they start."""
@@ -20,7 +23,11 @@ def actions(service: DiscoveryService) -> tuple[BulkAction, ...]:
             recabled=item.get("recabled") is True, reason=ctx.reason, key=ctx.key, request_id=ctx.request_id,
         )[0]  # fmt: skip
 
-    return (BulkAction(ONBOARD, "Make nodes of candidates.", onboard, administrators=True, check=_check),)
+    return (
+        BulkAction(
+            ONBOARD, "Make nodes of candidates.", onboard, administrators=True, check=_check, concurrency=AT_A_TIME
+        ),
+    )
 
 
 def _check(item: Mapping[str, Any]) -> None:

@@ -31,6 +31,8 @@ from steelyard.store import Store
 
 POLL = 1.0
 """Seconds between two looks at a node that works."""
+SLOW_POLL = 5.0
+"""The same where many wait for long, and each look is a list of all that is free."""
 
 
 AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
@@ -325,7 +327,8 @@ class Onboarding:
         wanted = placement_class(node.resource_class or "")
         if node.id in self._cloud.placement.free(wanted):
             return Done({"resource_class": node.resource_class})
-        return Retry(POLL, f"Placement offers the node as {wanted}")
+        pause = POLL if ctx.attempt < 10 else SLOW_POLL
+        return Retry(pause, f"Placement offers the node as {wanted}")
 
     def record(self, ctx: StepContext) -> Outcome:
         """Candidate and node say that it is done."""

@@ -15,7 +15,8 @@ Runbook of onboarding, for one candidate:
     Size and capabilities are set from what was found.
  5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available. In a node that
     somebody holds in maintenance no agent goes on: wait for its end, for as long as `maintenance_seconds` says.
- 6. offered: wait until Placement offers it. 7. record: candidate and node say so.
+ 6. offered: wait until Placement offers it, which is Nova's to tell it; the next server's turn has come meanwhile.
+ 7. record: candidate and node say so.
 A failure leaves the node where it is, which is nowhere that tenants can reach (enroll, manageable, failed), stops an
 inspection or cleaning that still runs, and leaves the reason and the next command on the candidate. So does a
 cancellation. Onboarding again goes on where it stopped. A node that was never offered to anybody may also be deleted.
@@ -35,6 +36,8 @@ ONBOARD_AT_A_TIME = 10
 VERIFY_SECONDS = 300.0
 CLEAN_SECONDS = 24 * 3600.0
 """Erasing large rotating disks takes most of a day."""
+OFFER_SECONDS = 3600.0
+"""Nova tells Placement of its nodes one after the other: with a thousand of them the turn comes after minutes."""
 STOP_SECONDS = 600.0
 """What an inspection or a step of a cleaning may take to be stopped."""
 AGAIN = "steelyard node onboard {candidate_id}"
@@ -83,7 +86,7 @@ def _onboard(service: DiscoveryService) -> OperationKind:
             _step("identify and bind switch ports", onboarding.identify),
             _step("start cleaning", onboarding.start_cleaning, deadline=service.settings.maintenance_seconds + 60.0),
             _step("wait until clean", onboarding.cleaning_ended, deadline=CLEAN_SECONDS),
-            _step("wait until offered", onboarding.offered, deadline=300.0),
+            _step("wait until offered", onboarding.offered, deadline=OFFER_SECONDS, aside=True),
             _step("record", onboarding.record),
         ],
         on_failure=onboarding.give_up,
@@ -94,7 +97,7 @@ def _onboard(service: DiscoveryService) -> OperationKind:
     )
 
 
-def _step(name: str, do: StepFunction, *, deadline: float = 60.0) -> Step:
+def _step(name: str, do: StepFunction, *, deadline: float = 60.0, aside: bool = False) -> Step:
     """A patient step whose every failure says what helps: its own next where it knows better, else onboarding again."""
     patiently = patient(do)
 
@@ -106,4 +109,4 @@ def _step(name: str, do: StepFunction, *, deadline: float = 60.0) -> Step:
                 error.next = again(ctx)
             raise
 
-    return Step(name, advised, deadline=deadline, next=AGAIN)
+    return Step(name, advised, deadline=deadline, next=AGAIN, aside=aside)

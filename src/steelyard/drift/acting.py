@@ -16,6 +16,7 @@ from steelyard.drift.model import (
     DetachPort,
     EmptySwitchPort,
     ForgetSecret,
+    RemoveLeftover,
     SetNodeTraits,
     SetProviderTraits,
 )
@@ -69,6 +70,10 @@ class Acting:
             case ForgetSecret():
                 unused = self._store.leftovers.secrets(before=datetime.now(UTC) - OLD)
                 return {"secret": any(secret.id == action.secret_id for secret in unused)}
+            case RemoveLeftover():
+                wanted = (action.kind, action.object_id)
+                there = [each for each in self._cloud.fabric.leftovers() if (each.kind, each.id) == wanted]
+                return {"leftover": {"name": there[0].name, "reason": there[0].reason} if there else None}
 
     def is_done(self, action: Action, facts: Facts) -> bool:
         """Whether it is as the action would make it."""
@@ -103,6 +108,8 @@ class Acting:
                 return facts["provider"] is not None and set(action.traits) == set(facts["provider"])
             case ForgetSecret():
                 return not facts["secret"]
+            case RemoveLeftover():
+                return facts["leftover"] is None
 
     def act(self, action: Action) -> None:
         """Do it. Doing it again changes nothing more."""
@@ -130,6 +137,8 @@ class Acting:
                 self._cloud.placement.set_traits(action.node_id, frozenset(action.traits))
             case ForgetSecret():
                 self._store.secrets.delete(action.secret_id)
+            case RemoveLeftover():
+                self._cloud.fabric.remove(action.kind, action.object_id)
 
     # Facts
 

@@ -25,6 +25,7 @@ from steelyard.drift.model import (
     Drift,
     EmptySwitchPort,
     ForgetSecret,
+    RemoveLeftover,
     SetNodeTraits,
     SetProviderTraits,
 )
@@ -34,7 +35,7 @@ from steelyard.isolation.model import place
 from steelyard.isolation.policy import IRONICS, Role, Trouble, may_attach
 from steelyard.lifecycle.leaks import Leak
 from steelyard.naming import placement_class
-from steelyard.nouns import NetworkPort, Node, NodePort, SwitchPort
+from steelyard.nouns import Leftover, NetworkPort, Node, NodePort, SwitchPort
 
 RESERVED_FOR: Final = timedelta(hours=24)
 """So long a tenant's port may wait for a server without being told of."""
@@ -52,6 +53,8 @@ class Seen:
     leaks: Sequence[Leak]
     operators: Mapping[Role, str]
     """Network ids of the operator's roles."""
+    segments: frozenset[str]
+    """Ids of the networks of which each node in transition has one to itself."""
     switches: Mapping[str, Sequence[SwitchPort]]
     """Ports of each switch that could be read, by chassis id."""
     traits: Mapping[str, frozenset[str]]
@@ -59,6 +62,8 @@ class Seen:
     classes: Mapping[str, frozenset[str]]
     """Of those of Placement's providers that were asked about."""
     now: datetime
+    leftovers: Sequence[Leftover] = ()
+    """What the network controller itself says that nothing uses."""
 
 
 def compare(seen: Seen) -> list[Drift]:
@@ -68,6 +73,7 @@ def compare(seen: Seen) -> list[Drift]:
     handled = {each.action.port_id for each in found if isinstance(each.action, DeletePort | DetachPort)}
     found += _nics(seen, handled)
     found += [*_servers(seen), *_traits(seen), *_classes(seen), *_switch_ports(seen)]
+    found += [_of_leftover(each) for each in seen.leftovers]
     return list({each.key: each for each in found}.values())
 
 
@@ -122,7 +128,8 @@ def _mend_leak(leak: Leak) -> Action | None:
 
 def _ports(seen: Seen) -> Iterator[Drift]:
     """Ports of nobody: neither a server, nor a node, nor a service of the controller's has them."""
-    operators = {network_id: role for role, network_id in seen.operators.items()}
+    operators = {network_id: role.value for role, network_id in seen.operators.items()}
+    operators |= dict.fromkeys(seen.segments, "segment")
     macs = {nic.mac.lower() for nic in seen.fleet.nics}
     for port in seen.fleet.seen.attachments:
         if port.device_id or port.device_owner:
@@ -177,6 +184,16 @@ def _port(port: NetworkPort) -> dict[str, Any]:
         "addresses": [fixed.address for fixed in port.addresses], "device_owner": port.device_owner,
         "device": port.device_id, "node": port.host_id, "status": port.status,
     }  # fmt: skip
+
+
+def _of_leftover(leftover: Leftover) -> Drift:
+    return Drift(
+        "controller_leftover", f"{leftover.kind}:{leftover.id}", leftover.name, SEVERITY["controller_leftover"],
+        f"The network controller has the {leftover.kind} {leftover.name}, and {leftover.reason}.",
+        "steelyard drift plan --kind controller_leftover -o FILE",
+        {"contrail": {"type": leftover.kind, "uuid": leftover.id, "name": leftover.name}},
+        RemoveLeftover.model_validate({"kind": leftover.kind, "object_id": leftover.id}),
+    )  # fmt: skip
 
 
 # NICs and switches

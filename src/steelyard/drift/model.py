@@ -99,6 +99,14 @@ class ForgetSecret(_Action):
     secret_id: Id
 
 
+class RemoveLeftover(_Action):
+    """Remove an object of the network controller's own that nothing uses."""
+
+    verb: Literal["remove_leftover"] = "remove_leftover"
+    kind: Literal["instance-ip", "virtual-port-group", "network-ipam"]
+    object_id: Id
+
+
 Action = Annotated[
     DeletePort
     | DetachPort
@@ -108,7 +116,8 @@ Action = Annotated[
     | ClearInstance
     | SetNodeTraits
     | SetProviderTraits
-    | ForgetSecret,
+    | ForgetSecret
+    | RemoveLeftover,
     Field(discriminator="verb"),
 ]
 
@@ -157,6 +166,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     "provider_traits_differ": Severity.MINOR,
     "provider_class_differs": Severity.MAJOR,
     "vlan_on_unknown_port": Severity.MINOR,
+    "controller_leftover": Severity.MINOR,
 }
 """Of each kind; those of isolation (`foreign_attachment`, `controller_differs`, `switch_differs`) by what is so."""
 

@@ -168,17 +168,20 @@ class DriftService:
         checked = self._fleet_check.look()
         placement = self._clouds.own.placement
         fleet = checked.fleet
+        networks = list(fleet.seen.networks.values())
         classes = sorted({node.resource_class for node in fleet.nodes if node.resource_class})
         free = {node_id for name in classes for node_id in placement.free(name)}
         seen = Seen(
             fleet=fleet,
             attachments=checked.attachments,
             leaks=leaks,
-            operators=role_networks(list(fleet.seen.networks.values()), self._roles),
+            operators=role_networks(networks, self._roles),
+            segments=frozenset(network.id for network in self._fleet_check.segments.pool(networks)),
             switches=checked.switches,
             traits=placement.traits(),
             classes=placement.classes(must_ask(fleet.nodes, free)),
             now=self._clock(),
+            leftovers=self._clouds.own.fabric.leftovers(),
         )
         return DriftReport(
             drifts=compare(seen),

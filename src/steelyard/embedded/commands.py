@@ -167,7 +167,11 @@ class _Progress:
 def _say_what_next(home: Home, status: Status, seconds: float) -> None:
     memory = sum(unit.rss_mib or 0 for unit in status.services)
     rack, port = home.record.rack_network, home.port("bmc")
-    controller = f"\nThe Contrail controller's config API: {home.url('contrail')} (X-Auth-Token of Keystone)\n"
+    controller = (
+        f"\nThe Contrail controller's config API: {home.url('contrail')} (X-Auth-Token of Keystone)\n"
+        if home.record.network == "contrail"
+        else ""
+    )
     typer.echo(
         f"""
 The cloud is up, in {seconds:.1f} s{f", using {memory} MiB" if memory else ""}, with {home.record.nodes} simulated servers in the rack.
@@ -182,7 +186,7 @@ Steelyard (API: {home.url("steelyard")}):
   export STEELYARD_HOME={home.root}
   steelyard discover {rack}.1.0/24 --port {port} --credentials {home.path("rack", "credentials.yaml")}
   steelyard candidate list
-{controller if home.record.network == "contrail" else ""}
+{controller}
   steelyard status | steelyard down
 """  # noqa: E501
     )

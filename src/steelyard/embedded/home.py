@@ -35,6 +35,9 @@ DIRECTORIES = (
 )  # fmt: skip
 RAMDISK_VLANS = {"provisioning": 2001, "cleaning": 2002, "inspection": 2003, "rescue": 2005}
 QUARANTINE_VLAN = 2004
+FIRST_SEGMENT_VLAN = 2101
+MOST_SEGMENTS = 64
+"""Beyond that nodes wait their turn: a conductor on one machine cleans and deploys no more at a time anyway."""
 MOST_NODES = 1000
 
 
@@ -54,6 +57,13 @@ class Record:
     created: str = ""
     format: int = FORMAT
     ramdisk_vlans: Mapping[str, int] = field(default_factory=lambda: dict(RAMDISK_VLANS))
+    segments: int = 0
+    """How many networks there are of which each node in transition has one to itself."""
+    first_segment_vlan: int = FIRST_SEGMENT_VLAN
+
+    @property
+    def segment_vlans(self) -> range:
+        return range(self.first_segment_vlan, self.first_segment_vlan + self.segments)
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ def _new(wish: Wish) -> Record:
         ports=ports,
         rack_network=loopback.choose_rack_network(ports["bmc"]),
         nodes=wish.nodes or 8,
+        segments=segments_for(wish.nodes or 8),
         database="postgresql" if (wish.database or "sqlite") != "sqlite" else "sqlite",
         rpc="rabbit" if (wish.rpc or "fake://") != "fake://" else "fake",
         network=network,
@@ -187,9 +198,15 @@ def _changed(record: Record, wish: Wish) -> Record:
     check_fixed(record, wish)
     if wish.nodes is not None:
         record = replace(record, nodes=wish.nodes)
+    record = replace(record, segments=max(record.segments, segments_for(record.nodes)))
     if wish.new_ports:
         record = _with_new_ports(record)
     return record
+
+
+def segments_for(nodes: int) -> int:
+    """Segments for a rack of this size: one for each node, as all may be in transition at once."""
+    return min(nodes, MOST_SEGMENTS)
 
 
 def check_fixed(record: Record, wish: Wish) -> None:

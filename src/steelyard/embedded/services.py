@@ -11,6 +11,7 @@ from pathlib import Path
 
 from steelyard.embedded import networks, readiness
 from steelyard.embedded.configuration import DATABASES, Description, networks_file
+from steelyard.embedded.configuration.description import VIRTUAL_HOST
 from steelyard.embedded.credentials import USERS
 from steelyard.embedded.files import write_atomically
 from steelyard.embedded.home import Home
@@ -19,7 +20,7 @@ from steelyard.embedded.requests import Session
 from steelyard.embedded.units import Plan, Service, Step
 
 LAUNCHERS = Path(__file__).parent / "launchers"
-SEED_VERSION = 2
+SEED_VERSION = 3
 """Raise it when what the steps make changes: templates of earlier versions are then not used."""
 COMPUTE_VERSION = {"X-OpenStack-Nova-API-Version": "2.90"}
 BAREMETAL_VERSION = {"X-OpenStack-Ironic-API-Version": "1.99"}
@@ -118,16 +119,17 @@ def _database_steps(home: Home, cloud: Description) -> list[Step]:
 def _network_step(home: Home, session: Session) -> Step:
     """Beside the networks themselves, Ironic's networks.conf with their ids, which Ironic awaits."""
     conf = networks_conf_file(home)
+    segments = home.record.segment_vlans
 
     def seed() -> None:
-        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"))))
+        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"), segments)))
 
     return Step(
         "networks",
-        "Networks: provisioning, cleaning, inspection, rescue, quarantine",
+        "Networks: provisioning, cleaning, inspection, rescue, quarantine, segments",
         call=seed,
         needs=("keystone", "neutron", *(("contrail",) if home.record.network == "contrail" else ())),
-        inputs=fingerprint(SEED_VERSION, dict(networks.VLANS)),
+        inputs=fingerprint(SEED_VERSION, networks.vlans_with(segments)),
         discards=(conf,),
     )
 
@@ -157,8 +159,8 @@ def _openstack_services(home: Home, session: Session) -> list[Service]:
         Service(**{**vars(keystone), "check": readiness.login_works(session)}),
         Service(
             "nova",
-            (*_launcher(home, "nova_all.py"), str(home.path("etc", "nova", "nova.conf")), str(home.port("nova")),
-             *needed_by_nova),
+            (*_launcher(home, "nova_all.py"), str(home.path("etc", "nova", "nova.conf")), VIRTUAL_HOST,
+             str(home.port("nova")), *needed_by_nova),
             home.port("nova"), environment, needs=("nova-database",), stop_wave=2,
             check=readiness.authenticated(
                 session, home.port("nova"), "/v2.1/os-services", headers=COMPUTE_VERSION,
@@ -235,6 +237,7 @@ def server_environment(home: Home) -> dict[str, str]:
         "STEELYARD_IMAGE_SOURCES": '["127.0.0.0/8"]',
         "STEELYARD_POWER_SECONDS": "5",
         "STEELYARD_UNVERIFIED": "refuse",  # every switch of the rack has a reader
+        "STEELYARD_SEGMENTS": json.dumps([networks.SEGMENT_PATTERN]),
     }
     if _own_database_on_postgresql(home):
         environment["STEELYARD_DATABASE_FILE"] = str(home.credentials.path("steelyard_database_url"))

@@ -1,31 +1,41 @@
 """One address plan: every address of a subnet with its owner, virtual or physical. Pure.
 
-The joins are over bulk lists: ports to instances and nodes by their ids and MACs. Free addresses are counted, never
-listed, so that a /16 or a /64 costs what its used addresses cost.
+The joins are over bulk lists: ports to instances and nodes by their ids and MACs. Free addresses are counted, and
+listed as ranges only (`ipam.ranges`), so that a /16 or a /64 costs what its used addresses cost.
 """
 
 from __future__ import annotations
 
 import socket
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
+from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final, NamedTuple
 
 from steelyard.nouns import Instance, Network, NetworkPort, Node, NodePort, Subnet
+
+OURS: Final = "steelyard:"
+"""How the device owner of a port begins that keeps an address by hand."""
 
 
 class AddressState(StrEnum):
     """What an address is taken for."""
 
     ALLOCATED = "allocated"
-    """A server, virtual or physical, has it."""
+    """A server, virtual or physical, has it, or somebody took the next free one by hand."""
     RESERVED = "reserved"
     """A port holds it for nobody yet."""
+    BROWNFIELD = "brownfield"
+    """Something that this cloud did not deploy is known to use it; a port keeps it from being handed out."""
     GATEWAY = "gateway"
     """The way out of the subnet."""
     SERVICE = "service"
     """DHCP, DNS, a router that is not the gateway, ..."""
+    FREE = "free"
+    """Nobody has it: of ranges only."""
 
 
 class OwnerKind(StrEnum):
@@ -42,12 +52,13 @@ class OwnerKind(StrEnum):
     """Another service of the network."""
     UNKNOWN = "unknown"
     """A port is in use by something that is none of these."""
+    BY_HAND = "by hand"
+    """Somebody keeps it; the port's name says what for."""
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class AddressUse:
-    """One taken address."""
+class AddressUse(NamedTuple):
+    """One taken address, or a range of free ones. A tuple, since there are tens of thousands of them in one list."""
 
     address: str
     subnet_id: str
@@ -63,8 +74,16 @@ class AddressUse:
     node_name: str | None = None
     """Administrators only."""
     project_id: str | None = None
+    device_id: str | None = None
+    """What the port belongs to, for the controller."""
     collides: bool = False
     """Somebody else has the same address in this subnet: never true in a sound cloud."""
+    since: datetime | None = None
+    """When its port was made. UTC."""
+    pool: bool = True
+    """Whether it is one of those that the controller hands out by itself."""
+    last: str | None = None
+    """The last one of a range; None for a single address."""
 
     @property
     def id(self) -> str:
@@ -73,8 +92,22 @@ class AddressUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Brownfield:
+    """An address that something which this cloud did not deploy is known to use."""
+
+    subnet_id: str
+    address: str
+    note: str
+    """What uses it."""
+    actor: str
+    """Who said so."""
+    since: datetime
+    mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Utilisation:
-    """How much of a subnet is taken. `allocated + reserved + service + gateway + free == total`."""
+    """How much of a subnet is taken. `allocated + reserved + brownfield + service + gateway + free == total`."""
 
     total: int
     """Usable addresses: without IPv4's network and broadcast addresses and IPv6's subnet-router anycast address."""
@@ -83,6 +116,10 @@ class Utilisation:
     gateway: int
     service: int
     free: int
+    brownfield: int = 0
+
+    def __add__(self, other: Utilisation) -> Utilisation:
+        return Utilisation(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +137,7 @@ class Owners:
 
     instances: Mapping[str, Instance]
     nodes: Mapping[str, Node]
-    node_by_instance: Mapping[str, Node]
+    """By their own ids, and by the ids of the instances that are on them."""
     node_by_mac: Mapping[str, Node]
 
 
@@ -113,30 +150,57 @@ def owners(instances: Iterable[Instance], nodes: Iterable[Node], node_ports: Ite
             by_instance.setdefault(instance.id, by_id[instance.node_id])
     return Owners(
         instances=known,
-        nodes=by_id,
-        node_by_instance=by_instance,
+        nodes=by_instance | by_id,
         node_by_mac={port.mac.lower(): by_id[port.node_id] for port in node_ports if port.node_id in by_id},
     )
 
 
-def addresses(subnet: Subnet, ports: Iterable[NetworkPort], who: Owners) -> list[AddressUse]:
-    """Every taken address of the subnet, in numerical order."""
-    taken: dict[str, list[AddressUse]] = {}
+def addresses(
+    subnet: Subnet, ports: Iterable[NetworkPort], who: Owners, brownfield: Iterable[Brownfield] = ()
+) -> list[AddressUse]:
+    """Every taken address of the subnet, in numerical order.
+
+    `brownfield`: what is written down of this subnet; listed where no port has the address, as its port would be.
+    """
+    taken: dict[str, list[NetworkPort]] = {}
     for port in ports:
         for fixed in port.addresses:
             if fixed.subnet_id == subnet.id:
-                taken.setdefault(fixed.address, []).append(_use(fixed.address, subnet, port, who))
+                taken.setdefault(fixed.address, []).append(port)
     cidr = ip_network(subnet.cidr)
-    if subnet.gateway is not None and subnet.gateway not in taken and _inside(subnet.gateway, cidr):
-        taken[subnet.gateway] = [AddressUse(subnet.gateway, subnet.id, AddressState.GATEWAY, OwnerKind.GATEWAY)]
+    without_port: dict[str, AddressUse] = {}
     for server in subnet.dns_servers:
         if server not in taken and _inside(server, cidr):
-            taken[server] = [AddressUse(server, subnet.id, AddressState.SERVICE, OwnerKind.DNS)]
-    listed = []
-    for address in sorted(taken, key=order):
-        uses = taken[address]
-        listed += uses if len(uses) == 1 else [replace(use, collides=True) for use in uses]
+            without_port[server] = AddressUse(server, subnet.id, AddressState.SERVICE, OwnerKind.DNS)
+    if subnet.gateway is not None and subnet.gateway not in taken and _inside(subnet.gateway, cidr):
+        without_port[subnet.gateway] = AddressUse(
+            subnet.gateway, subnet.id, AddressState.GATEWAY, OwnerKind.GATEWAY, pool=False
+        )
+    for known in brownfield:
+        if known.subnet_id == subnet.id and known.address not in taken:
+            without_port[known.address] = AddressUse(
+                known.address, subnet.id, AddressState.BROWNFIELD, OwnerKind.BY_HAND, mac=known.mac,
+                port_name=known.note, since=known.since,
+            )  # fmt: skip
+    pools = pools_of(subnet)
+    starts = [low for low, _ in pools]
+    listed: list[AddressUse] = []
+    for number, address in sorted((order(address), address) for address in {*taken, *without_port}):
+        at = bisect_right(starts, number) - 1
+        pool = at >= 0 and number <= pools[at][1]
+        there = taken.get(address)
+        if there is None:
+            listed.append(without_port[address]._replace(pool=pool))
+        elif len(there) == 1:
+            listed.append(_use(address, subnet, there[0], who, pool))
+        else:
+            listed += [_use(address, subnet, port, who, pool)._replace(collides=True) for port in there]
     return listed
+
+
+def pools_of(subnet: Subnet) -> list[tuple[bytes, bytes]]:
+    """First and last address of each pool, as `order` has them, in the order of numbers."""
+    return sorted((order(first), order(last)) for first, last in subnet.pools)
 
 
 def order(address: str) -> bytes:
@@ -150,12 +214,12 @@ def _inside(address: str, cidr: IPv4Network | IPv6Network) -> bool:
     )
 
 
-def _use(address: str, subnet: Subnet, port: NetworkPort, who: Owners) -> AddressUse:
-    state, owner = _classify(port, who)
+def _use(address: str, subnet: Subnet, port: NetworkPort, who: Owners, pool: bool) -> AddressUse:
+    node = node_of(port, who)
+    state, owner = _classify(port, node)
     if address == subnet.gateway and state is AddressState.SERVICE:
         state = AddressState.GATEWAY
     instance = who.instances.get(port.device_id) if port.device_id else None
-    node = node_of(port, who)
     return AddressUse(
         address=address,
         subnet_id=subnet.id,
@@ -169,21 +233,21 @@ def _use(address: str, subnet: Subnet, port: NetworkPort, who: Owners) -> Addres
         node_id=node.id if node else None,
         node_name=node.name if node else None,
         project_id=port.project_id,
+        device_id=port.device_id,
         # The gateway's address in a server's hands: its neighbours would send it what they mean for the Internet.
         collides=address == subnet.gateway and state not in (AddressState.GATEWAY, AddressState.RESERVED),
+        since=port.created_at,
+        pool=pool,
     )
 
 
 def node_of(port: NetworkPort, who: Owners) -> Node | None:
     """The node that a port belongs to: by the host it is bound to, by its device, or by its MAC."""
-    for key in (port.host_id, port.device_id):
-        if key and key in who.nodes:
-            return who.nodes[key]
-    if port.device_id and port.device_id in who.node_by_instance:
-        return who.node_by_instance[port.device_id]
-    if port.device_id or port.host_id:
-        return who.node_by_mac.get(port.mac.lower())
-    return None
+    host, device = port.host_id, port.device_id
+    if not host and not device:
+        return None
+    nodes = who.nodes
+    return nodes.get(host or "") or nodes.get(device or "") or who.node_by_mac.get(port.mac)
 
 
 _SERVICES = {
@@ -198,13 +262,25 @@ _SERVICES = {
 """Neutron's `device_owner` (neutron_lib.constants)."""
 
 
-def _classify(port: NetworkPort, who: Owners) -> tuple[AddressState, OwnerKind]:
+_BY_HAND = {
+    f"{OURS}{state.value}": state for state in (AddressState.RESERVED, AddressState.ALLOCATED, AddressState.BROWNFIELD)
+}
+
+
+def kept_as(state: AddressState) -> str:
+    """The device owner of a port that keeps an address by hand in this state."""
+    return f"{OURS}{state.value}"
+
+
+def _classify(port: NetworkPort, node: Node | None) -> tuple[AddressState, OwnerKind]:
     device_owner = port.device_owner or ""
+    if device_owner in _BY_HAND and not port.device_id and not port.host_id:
+        return _BY_HAND[device_owner], OwnerKind.BY_HAND
     if device_owner.startswith("network:"):
         return AddressState.SERVICE, _SERVICES.get(device_owner, OwnerKind.SERVICE)
     if not port.device_id and not port.host_id:
         return AddressState.RESERVED, OwnerKind.NOBODY
-    if port.vnic_type == "baremetal" or device_owner.startswith("baremetal:") or node_of(port, who) is not None:
+    if port.vnic_type == "baremetal" or device_owner.startswith("baremetal:") or node is not None:
         return AddressState.ALLOCATED, OwnerKind.BARE_METAL
     if device_owner.startswith("compute:"):
         return AddressState.ALLOCATED, OwnerKind.VIRTUAL_MACHINE
@@ -213,7 +289,7 @@ def _classify(port: NetworkPort, who: Owners) -> tuple[AddressState, OwnerKind]:
 
 def without_nodes(use: AddressUse) -> AddressUse:
     """The same as a tenant may see it."""
-    return replace(use, node_id=None, node_name=None)
+    return use._replace(node_id=None, node_name=None, device_id=None)
 
 
 def utilisation(subnet: Subnet, uses: Iterable[AddressUse]) -> Utilisation:
@@ -233,6 +309,7 @@ def utilisation(subnet: Subnet, uses: Iterable[AddressUse]) -> Utilisation:
         gateway=counts[AddressState.GATEWAY],
         service=counts[AddressState.SERVICE],
         free=max(0, total - len(seen)),
+        brownfield=counts[AddressState.BROWNFIELD],
     )
 
 
@@ -244,19 +321,56 @@ def usable(cidr: IPv4Network | IPv6Network) -> int:
 
 
 def plan(
-    subnets: Iterable[Subnet], networks: Iterable[Network], ports: Iterable[NetworkPort], who: Owners
+    subnets: Iterable[Subnet],
+    networks: Iterable[Network],
+    ports: Iterable[NetworkPort],
+    who: Owners,
+    brownfield: Iterable[Brownfield] = (),
 ) -> list[SubnetPlan]:
     """All subnets with their utilisation; one pass over the ports."""
     by_subnet: dict[str, list[NetworkPort]] = {}
     for port in ports:
         for subnet_id in {fixed.subnet_id for fixed in port.addresses}:
             by_subnet.setdefault(subnet_id, []).append(port)
+    known: dict[str, list[Brownfield]] = {}
+    for each in brownfield:
+        known.setdefault(each.subnet_id, []).append(each)
     names = {network.id: network.name for network in networks}
     return [
         SubnetPlan(
             subnet=subnet,
             network_name=names.get(subnet.network_id, ""),
-            utilisation=utilisation(subnet, addresses(subnet, by_subnet.get(subnet.id, []), who)),
+            utilisation=utilisation(
+                subnet, addresses(subnet, by_subnet.get(subnet.id, []), who, known.get(subnet.id, []))
+            ),
         )
         for subnet in subnets
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """A network's subnets of one IP version together."""
+
+    network_id: str
+    network_name: str
+    version: int
+    cidrs: tuple[str, ...]
+    utilisation: Utilisation
+
+    @property
+    def id(self) -> str:
+        return f"{self.network_id}_{self.version}"
+
+
+def by_network(plans: Iterable[SubnetPlan]) -> list[NetworkPlan]:
+    """Sum up the subnets of each network, IPv4 and IPv6 apart: a /64 would hide how full a /24 is."""
+    found: dict[tuple[str, int], NetworkPlan] = {}
+    for each in plans:
+        subnet = each.subnet
+        key = (subnet.network_id, 6 if ":" in subnet.cidr else 4)
+        before = found.get(key)
+        cidrs = (*before.cidrs, subnet.cidr) if before else (subnet.cidr,)
+        used = before.utilisation + each.utilisation if before else each.utilisation
+        found[key] = NetworkPlan(subnet.network_id, each.network_name, key[1], cidrs, used)
+    return list(found.values())

@@ -24,6 +24,7 @@ from steelyard.isolation.mending import Mending
 from steelyard.isolation.model import Seen, Verdict
 from steelyard.isolation.policy import Dealing, Trouble
 from steelyard.isolation.reading import named_roles, ports_at, read_switches, role_networks
+from steelyard.isolation.segments import Segments
 from steelyard.naming import pick
 from steelyard.nouns import Node, SwitchPort
 from steelyard.operations.reconciling import Reconciler, Report
@@ -79,6 +80,7 @@ class FleetCheck:
         store: Store,
         observer: Observer | None = None,
         mending: Mending | None = None,
+        segments: Segments | None = None,
         sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -86,6 +88,7 @@ class FleetCheck:
         self._roles = named_roles(settings)
         self._store = store
         self._observer = observer or Observer(clouds)
+        self.segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._sleep = sleep
         self._clock = clock
         self._bound = timedelta(seconds=settings.isolation_changing_seconds)
@@ -98,7 +101,9 @@ class FleetCheck:
             Trouble.SWITCH: Dealing(settings.isolation_switch_differs),
             Trouble.UNVERIFIED: Dealing(settings.isolation_unverified),
         }
-        self.mending = mending or Mending(clouds=clouds, store=store, switches=switches, settings=settings)
+        self.mending = mending or Mending(
+            clouds=clouds, store=store, switches=switches, settings=settings, segments=self.segments
+        )
         self._dealer = Dealer(clouds=clouds, store=store, mending=self.mending, dealing=self.dealing)
 
     def check(self, references: Sequence[str] = ()) -> FleetReport:
@@ -133,6 +138,7 @@ class FleetCheck:
 
     def look(self, references: Sequence[str] = ()) -> FleetReport:
         """One look, in which what is changing while the lists are read may seem to differ."""
+        before = self.segments.leases()
         nodes = self._observer.nodes()
         only = {_node(reference, nodes).id for reference in references} if references else None
         nics = self._observer.node_ports()
@@ -142,6 +148,7 @@ class FleetCheck:
         ports = self._observer.attachments()
         instances = self._observer.instances()
         read = read_switches(self._switches, {nic.link.switch_id.lower() for nic in nics if nic.link is not None})
+        leases = self.segments.leases()
         fleet = Fleet(
             nodes=nodes,
             nics=nics,
@@ -151,6 +158,8 @@ class FleetCheck:
                 role_networks=role_networks(networks, self._roles),
                 attachments=ports,
                 switch_ports=ports_at(read, nics),
+                leases=leases,
+                held=leases.unchanged_since(before) if leases is not None else None,
             ),
             power_off=self._store.policies.power_offs(),
             default=DEFAULT,

@@ -31,7 +31,8 @@ def _view(name: str) -> Any:
         network = view["network"] or "unknown network"
         vlan = f" ({view['vlan']})" if view["vlan"] is not None else ""
         note = f", {view['note']}" if view["note"] else ""
-        return f"{network}{vlan}{note}"
+        tagged = f", tagged {', '.join(str(each) for each in view['tagged'])}" if view["tagged"] else ""
+        return f"{network}{vlan}{tagged}{note}"
 
     return cell
 
@@ -74,7 +75,7 @@ PORT_COLUMNS: list[Column] = [
     ("Port", "port"),
     ("Enabled", lambda row: "yes" if row["enabled"] else "no"),
     ("Mode", "mode"),
-    ("Untagged", "untagged_vlan"),
+    ("Untagged", lambda row: f"idle ({row['parked_vlan']})" if row["parked_vlan"] else row["untagged_vlan"]),
     ("Tagged", "tagged_vlans"),
     ("LAG", "lag"),
     ("Beyond that", "extra"),

@@ -10,9 +10,10 @@ from typing import Any
 
 from steelyard.attention.model import Severity
 from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdict, View, compare
-from steelyard.isolation.parking import is_busy, wanted_move
+from steelyard.isolation.parking import has_own_segment, is_busy, wanted_move
 from steelyard.isolation.policy import Trouble
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
+from steelyard.naming import vlan_ranges
 from steelyard.nouns import Instance, NetworkPort, Node, NodePort
 
 
@@ -94,7 +95,8 @@ def attachments(
         changing = (
             working
             or is_busy(node, instance)
-            or wanted_move(node, instance, policy=power_off, nics=own, attachments=attached) is not None
+            or wanted_move(node, instance, policy=power_off, nics=own, attachments=attached, leases=fleet.seen.leases)
+            is not None
         )
         since = _since(node, working=working, first_seen=first_seen) if changing else None
         compared = compare(
@@ -106,6 +108,7 @@ def attachments(
             power_off=power_off,
             state=node.provision_state,
             power=node.power_state,
+            own_segment=has_own_segment(node),
         )
         found += [
             Attachment(node, its_phase, nic, since, _is_overdue(nic, since, now=now, bound=bound)) for nic in compared
@@ -151,7 +154,7 @@ def severity(found: Attachment) -> Severity:
 
 
 def _elsewhere(view: View, intended: View) -> bool:
-    return not view.idle and (view.vlan != intended.vlan or bool(view.note and "tagged" in view.note))
+    return not view.idle and (view.vlan != intended.vlan or bool(view.note and "also tagged" in view.note))
 
 
 def views(found: Attachment) -> dict[str, Any]:
@@ -171,4 +174,5 @@ def words(view: View) -> str:
     if view.idle:
         return "no network"
     name = view.network or "unknown network"
-    return f"{name} (VLAN {view.vlan})" if view.vlan is not None else name
+    tagged = f", tagged {vlan_ranges(view.tagged)}" if view.tagged else ""
+    return (f"{name} (VLAN {view.vlan})" if view.vlan is not None else name) + tagged

@@ -26,6 +26,7 @@ from typing import Any, Final
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role
 from steelyard.isolation.parking import (
     MARK,
@@ -34,15 +35,16 @@ from steelyard.isolation.parking import (
     Parked,
     becomes_on,
     in_quarantine,
+    is_on,
     mark_of,
     own_ports,
     parked,
-    same_place,
     tenant_ports,
     to_park,
 )
 from steelyard.isolation.proof import LOOK_EVERY, Proof, Wanted
 from steelyard.isolation.reading import named_roles, role_networks
+from steelyard.isolation.segments import Segments
 from steelyard.lifecycle.model import quarantine
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, SwitchLink
 from steelyard.settings import Settings
@@ -76,11 +78,13 @@ class Flips:
         store: Store,
         switches: SwitchReaders,
         settings: Settings,
+        segments: Segments | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._clouds = clouds
         self._store = store
+        self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
         self._roles = named_roles(settings)
         self._clock = clock
@@ -94,6 +98,8 @@ class Flips:
 
     def to_quarantine(self, node_id: str, by: By) -> None:
         """Take a powered-off server's NICs off the tenant's networks, into quarantine, and prove it.
+
+        With a pool of segments: onto the node's own; where none is left for it, onto no network at all.
 
         Raises `Conflict` while somebody works on the node or is about to give it power (try again later); `Refused`
         (`flip_failed`) when it cannot be proven, which is kept as a finding; what the ports raise.
@@ -109,7 +115,11 @@ class Flips:
                 if port.host_id is not None:
                     self._proof.unbind(port.id)
                     told.moved = True
-            network = self._network(Role.QUARANTINE)
+            network = self._segments.for_quarantine(node, self._network(Role.QUARANTINE), by.actor)
+            for port in own_ports(node, attachments):
+                if network is None or port.network_id != network.id:
+                    self._cloud.attachments.delete(port.id)
+                    told.moved = True
             links = {nic.mac: nic.link for nic in nics}
             held = [self._hold(node, each, links[each.mac], network, told) for each in wanted]
             proven = [each for each in held if each is not None]
@@ -125,11 +135,13 @@ class Flips:
         return node
 
     def _hold(
-        self, node: Node, parked_nic: Parked, link: SwitchLink | None, network: Network, told: _Told
+        self, node: Node, parked_nic: Parked, link: SwitchLink | None, network: Network | None, told: _Told
     ) -> Wanted | None:
         """Our own port on the NIC. One whose cable nobody knows has no switch port to carry anything."""
         if link is None:
             return None
+        if network is None:
+            return Wanted(link, None, parked_nic.mac, None)
         spec = AttachmentSpec(
             name=PORT_NAME, network_id=network.id, node_id=node.id, mac=parked_nic.mac, link=link,
             device_owner=PORT_OWNER,
@@ -143,7 +155,8 @@ class Flips:
         """Whether the node is marked and its NICs are in quarantine, for the controller."""
         if parked(node) is None:
             return False
-        return in_quarantine(node, self._cloud.node_ports.all(node_id=node.id), self._attachments(node))
+        nics = self._cloud.node_ports.all(node_id=node.id)
+        return in_quarantine(node, nics, self._attachments(node), self._segments.leases())
 
     # Back to the tenant
 
@@ -162,26 +175,35 @@ class Flips:
             )
         with self._lease(node), self._told(node, Role.TENANT, by) as told:
             attachments = self._attachments(node)
-            links = {nic.mac: nic.link for nic in self._cloud.node_ports.all(node_id=node.id)}
+            nics = self._cloud.node_ports.all(node_id=node.id)
+            by_mac = {nic.mac: nic for nic in nics}
+            bonds = self._cloud.bonds.all(node_id=node.id) if any(nic.bond_id for nic in nics) else []
             for port in own_ports(node, attachments):
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
             networks = {network.id: network for network in self._cloud.networks.all()}
             wanted = []
             for port, mac in self._belonging(node, attachments):
-                link = links.get(mac)
-                if link is None:
+                nic = by_mac.get(mac)
+                if nic is None or nic.link is None:
                     raise Refused(
                         f"NIC {mac} of node {node.label} is not there any more, or nobody knows its switch port.",
                         code="nic_unknown",
                         next=f"steelyard node show {node.label}",
                     )
-                wanted.append(Wanted(link, port.id, mac, networks[port.network_id]))
-                if port.host_id is None or port.status != "ACTIVE" or not same_place(port.link, link):
+                lag = lag_of(nic, nics, bonds)
+                links = lag.links if lag else (nic.link,)
+                tagged = frozenset(subport.vlan for subport in port.subports)
+                network = networks[port.network_id]
+                wanted += [Wanted(link, port.id, mac, network, lag, tagged) for link in links]
+                there = all(is_on(port, link) for link in links)
+                if port.host_id is None or port.status != "ACTIVE" or not there:
                     self._proof.bind(node, wanted[-1])
                     told.moved = True
             told.unread = self._proof.prove(node, wanted)
             told.nics = [_told_nic(each) for each in wanted]
+            # The NICs were seen elsewhere, so the segment that they were on is another node's to have.
+            self._segments.vacated(node, self._cloud.attachments.bound(node.id), {}, by.actor)
 
     def _belonging(self, node: Node, attachments: Sequence[NetworkPort]) -> list[tuple[NetworkPort, str]]:
         """The tenant's ports, each with the MAC of the NIC that it was on: by the mark, else by its own MAC."""
@@ -254,10 +276,13 @@ class Flips:
         owners = [node.id, *([node.instance_id] if node.instance_id else [])]
         return self._cloud.attachments.all(device_ids=owners)
 
-    def _network(self, role: Role) -> Network:
+    def _network(self, role: Role) -> Network | None:
+        """The role's network; None where there is a pool of segments, which nobody shares."""
         networks = self._cloud.networks.all()
         found = role_networks(networks, self._roles).get(role)
         if found is None:
+            if self._segments.enabled and not self._segments.sharing:
+                return None
             raise Refused(
                 f"The NICs are on no network: there is not exactly one network {self._roles[role]!r} to put them on.",
                 code="flip_failed",
@@ -324,7 +349,8 @@ def _told_nic(wanted: Wanted) -> dict[str, Any]:
     link = wanted.link
     return {
         "mac": wanted.mac, "switch": link.switch_name or link.switch_id, "port": link.port_id,
-        "network": wanted.network.name, "vlan": wanted.network.segmentation_id,
+        "network": wanted.network.name if wanted.network else None,
+        "vlan": wanted.network.segmentation_id if wanted.network else None,
     }  # fmt: skip
 
 

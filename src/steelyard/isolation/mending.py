@@ -16,16 +16,19 @@ from typing import Final
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role, place
 from steelyard.isolation.parking import PORT_OWNER, tenant_ports
 from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
 from steelyard.isolation.reading import named_roles, role_networks
+from steelyard.isolation.segments import Segments
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
 from steelyard.store import Store
 
 LEASE: Final = 60.0
 """Seconds after which the NICs of a node are anybody's again, should this server die."""
+BY: Final = "steelyard"
 PORT_NAME: Final = "steelyard-mending"
 """Name of the port that exists for the moments in which a switch port is emptied."""
 
@@ -40,12 +43,14 @@ class Mending:
         store: Store,
         switches: SwitchReaders,
         settings: Settings,
+        segments: Segments | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds),
     ) -> None:
         self._clouds = clouds
         self._store = store
         self._switches = switches
+        self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._roles = named_roles(settings)
         self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
         self._clock = clock
@@ -81,8 +86,8 @@ class Mending:
         """
         if nic.link is None:
             raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
-        network = self._quarantine()
         with self._lease(node.id, node.label):
+            network = self._quarantine(node)
             spec = AttachmentSpec(
                 name=PORT_NAME, network_id=network.id, node_id=node.id, mac=nic.mac, link=nic.link,
                 device_owner=PORT_OWNER,
@@ -90,6 +95,10 @@ class Mending:
             port = self._cloud.attachments.create(spec)
             self._cloud.attachments.delete(port.id)
             self._prove_empty(node, nic.link)
+            attachments = self._cloud.attachments.bound(node.id)
+            self._segments.vacated(
+                node, attachments, {nic.link.switch_id: self._switches.ports(nic.link.switch_id)}, BY
+            )
 
     def find_nic(self, node: Node, mac: str) -> NodePort | None:
         """The node's NIC of that MAC; None where it has none."""
@@ -108,7 +117,8 @@ class Mending:
         return [
             port
             for port in self._cloud.attachments.all()
-            if port.link is not None and (port.mac.lower() == nic.mac.lower() or place(port.link) == there)
+            if port.link is not None
+            and (port.mac.lower() == nic.mac.lower() or there in {place(link) for link in port.links})
         ]
 
     def belonging(self, node: Node, nic: NodePort) -> NetworkPort | None:
@@ -116,7 +126,14 @@ class Mending:
         if node.instance_id is None:
             return None
         ports = tenant_ports(node, self._cloud.attachments.all(device_ids=[node.instance_id]))
-        return next((port for port in ports if port.mac.lower() == nic.mac.lower()), None)
+        macs = {mate.mac for mate in self._mates(nic)}
+        return next((port for port in ports if port.mac.lower() in macs), None)
+
+    def _mates(self, nic: NodePort) -> list[NodePort]:
+        """The NICs that act as one with this one, itself among them."""
+        if nic.bond_id is None:
+            return [nic]
+        return [each for each in self._cloud.node_ports.all(node_id=nic.node_id) if each.bond_id == nic.bond_id]
 
     def _prove_empty(self, node: Node, link: SwitchLink) -> None:
         began = self._clock()
@@ -137,12 +154,21 @@ class Mending:
         network = next((each for each in self._cloud.networks.all() if each.id == port.network_id), None)
         if network is None:
             raise NotFound(f"Network {port.network_id} is gone.", code="network_not_found")
-        return Wanted(nic.link, port.id, nic.mac, network)
+        mac, lag = nic.mac, None
+        if nic.bond_id is not None:
+            bonds = self._cloud.bonds.all(node_id=nic.node_id)
+            mac, lag = port.mac, lag_of(nic, self._mates(nic), bonds)
+        tagged = frozenset(subport.vlan for subport in port.subports)
+        return Wanted(nic.link, port.id, mac, network, lag, tagged)
 
-    def _quarantine(self) -> Network:
+    def _quarantine(self, node: Node) -> Network:
         networks = self._cloud.networks.all()
-        found = role_networks(networks, self._roles).get(Role.QUARANTINE)
-        network = next((each for each in networks if each.id == found), None)
+        shared = role_networks(networks, self._roles).get(Role.QUARANTINE)
+        network = self._segments.for_quarantine(node, next((each for each in networks if each.id == shared), None), BY)
+        if network is None and self._segments.enabled:
+            raise Refused(
+                "No segment is free by which to do it.", code="flip_failed", next="steelyard isolation segments"
+            )
         if network is None:
             raise Refused(
                 f"There is not exactly one network {self._roles[Role.QUARANTINE]!r}.", code="flip_failed",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
+from steelyard.isolation.policy import RAMDISK, Trouble, intended_role, may_attach
 from steelyard.isolation.policy import PowerOffPolicy as PowerOffPolicy
 from steelyard.isolation.policy import Role as Role
-from steelyard.isolation.policy import Trouble, intended_role, may_attach
 from steelyard.naming import vlan_ranges
 from steelyard.nouns import Network, NetworkPort, NodePort, SwitchLink, SwitchPort
 
@@ -39,6 +40,8 @@ class View:
     network: str | None
     vlan: int | None
     note: str | None = None
+    tagged: tuple[int, ...] = ()
+    """The VLANs of its sub-interfaces."""
 
     @property
     def idle(self) -> bool:
@@ -63,8 +66,27 @@ class NicIsolation:
     """What kind of thing is wrong; None where they agree."""
 
 
+WAITING: Final = "a segment of its own, not leased yet"
+
+WITHOUT = "without the sub-interface VLAN"
+"""How the note on a switch port begins that lacks a tag."""
 Unread = str
 """Why a switch port could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Which nodes have a network to themselves (`isolation.segments`)."""
+
+    by_node: Mapping[str, str]
+    """Network id, by node id."""
+    sharing: bool = False
+    """Whether a node in transition may be on its role's network without having one."""
+
+    def unchanged_since(self, before: Leases | None) -> Leases:
+        """Those that are the same as they were then: whoever else was on their networks in between was wrong there."""
+        was = before.by_node if before is not None else {}
+        return Leases({node: id for node, id in self.by_node.items() if was.get(node) == id}, self.sharing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +100,15 @@ class Seen:
     attachments: Sequence[NetworkPort]
     switch_ports: Mapping[Place, SwitchPort | Unread]
     """By switch id and port id."""
+    leases: Leases | None = None
+    """None: there is no pool of segments."""
+    held: Leases | None = None
+    """The leases that were in force all the time while the other things were looked at."""
     _by_mac: Mapping[str, list[NetworkPort]] = field(init=False, repr=False, compare=False)
     _by_place: Mapping[Place, list[NetworkPort]] = field(init=False, repr=False, compare=False)
     _names: Mapping[int, str] = field(init=False, repr=False, compare=False)
+    _holders: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _segments: Mapping[int, tuple[str, Network]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Worked out once: with a look through all attachments for each NIC, a fleet takes the square of its size.
@@ -88,10 +116,17 @@ class Seen:
         by_place: dict[Place, list[NetworkPort]] = defaultdict(list)
         for port in self.attachments:
             by_mac[port.mac.lower()].append(port)
-            if port.link is not None:
-                by_place[place(port.link)].append(port)
+            for link in port.links:
+                by_place[place(link)].append(port)
         names = {each.segmentation_id: each.name for each in self.networks.values() if each.segmentation_id}
-        for name, value in (("_by_mac", dict(by_mac)), ("_by_place", dict(by_place)), ("_names", names)):
+        holders = {network_id: node_id for node_id, network_id in self.held.by_node.items()} if self.held else {}
+        held = ((node_id, self.networks[id]) for id, node_id in holders.items() if id in self.networks)
+        segments = {each.segmentation_id: (node_id, each) for node_id, each in held if each.segmentation_id}
+        made = {
+            "_by_mac": dict(by_mac), "_by_place": dict(by_place), "_names": names, "_holders": holders,
+            "_segments": segments,
+        }  # fmt: skip
+        for name, value in made.items():
             object.__setattr__(self, name, value)
 
     def with_mac(self, mac: str) -> Sequence[NetworkPort]:
@@ -104,6 +139,15 @@ class Seen:
         if nic.link is not None:
             found.update((port.id, port) for port in self._by_place.get(place(nic.link), ()))
         return list(found.values())
+
+    def of_another(self, network_id: str, node_id: str) -> bool:
+        """Whether the network is a segment that another node has to itself."""
+        return self._holders.get(network_id, node_id) != node_id
+
+    def segment_of_another(self, vlan: int | None, node_id: str) -> Network | None:
+        """The segment with this VLAN, if another node has it to itself."""
+        holder, network = self._segments.get(vlan or 0, (node_id, None))
+        return network if holder != node_id else None
 
     def name_of(self, vlan: int | None) -> str | None:
         """The network that has this VLAN."""
@@ -120,32 +164,55 @@ def compare(
     power_off: PowerOffPolicy = PowerOffPolicy.QUARANTINE,
     state: str = "",
     power: str | None = None,
+    own_segment: bool = False,
 ) -> list[NicIsolation]:
     """Each NIC of a server in its three views, in the order of their MACs.
 
-    `state` is Ironic's provision state, `power` on, off or None (not known).
+    `state` is Ironic's provision state, `power` on, off or None (not known). `own_segment`: its network interface in
+    Ironic is Steelyard's, by which an agent only runs on a segment of the node's own.
     """
     deployed = state == "active" and instance_id is not None
+    nics = list(nics)
+    mates = defaultdict(list)
+    for nic in nics:
+        mates[nic.bond_id or nic.id].append(nic.mac)
     return [
         _nic(
             nic,
+            mates[nic.bond_id or nic.id],
             role=intended_role(
                 phase, power_off=power_off, state=state, pxe=nic.pxe_enabled, deployed=deployed, power=power
             ),
             instance_id=instance_id,
             in_transition=in_transition,
             seen=seen,
+            own_segment=own_segment,
         )
         for nic in sorted(nics, key=lambda nic: nic.mac)
     ]
 
 
-def _nic(nic: NodePort, *, role: Role, instance_id: str | None, in_transition: bool, seen: Seen) -> NicIsolation:
+def _nic(
+    nic: NodePort,
+    mates: Sequence[str],
+    *,
+    role: Role,
+    instance_id: str | None,
+    in_transition: bool,
+    seen: Seen,
+    own_segment: bool,
+) -> NicIsolation:
+    """`mates`: the MACs of the NICs that act as one with it, its own among them."""
     bound = _attached(nic, role, seen)
-    intended, nic_role = _intended(nic, role, instance_id, seen)
+    intended, nic_role = _intended(nic, mates, role, instance_id, seen, own_segment=own_segment)
     controller = _controller(bound, seen)
-    switch, unread = _switch(nic, seen)
+    switch, unread = _switch(nic, seen, frozenset(controller.tagged))
     trouble: Trouble | None = None
+    if (shared := _with_another(nic, bound, switch, seen)) is not None:
+        # Nobody is on his way by there: a segment is leased before its node's first NIC comes, and until it is gone.
+        return NicIsolation(
+            nic.mac, nic.link, nic_role, intended, controller, switch, Verdict.DIFFER, shared, Trouble.FOREIGN
+        )
     if (foreign := _foreign(nic, bound, nic_role, instance_id, intended, controller)) is not None:
         trouble, why = Trouble.FOREIGN, foreign
     elif (wrong := _wrong(nic, bound, intended, controller)) is not None:
@@ -178,16 +245,30 @@ def _there(link: SwitchLink) -> str:
     return f"{link.switch_name or link.switch_id} {link.port_id}"
 
 
-def _intended(nic: NodePort, role: Role, instance_id: str | None, seen: Seen) -> tuple[View, Role]:
-    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle."""
+def _intended(
+    nic: NodePort, mates: Sequence[str], role: Role, instance_id: str | None, seen: Seen, *, own_segment: bool
+) -> tuple[View, Role]:
+    """The network that this NIC should be on. A tenant's second NIC that it asked no network for is idle.
+
+    All NICs of a bond are on the network of the port that carries the MAC of one of them; in quarantine that one only,
+    and the others are on none.
+    """
     if role is Role.IDLE:
         return View(None, None), Role.IDLE
     if role in (Role.TENANT, Role.QUARANTINE):
-        mine = [port for port in seen.with_mac(nic.mac) if instance_id is not None and port.device_id == instance_id]
+        macs = mates if role is Role.TENANT else (nic.mac,)
+        carrying = [port for mac in macs for port in seen.with_mac(mac)]
+        mine = [port for port in carrying if instance_id is not None and port.device_id == instance_id]
         if not mine:
             return View(None, None), Role.IDLE
         if role is Role.TENANT:
-            return _view(mine[0].network_id, seen), Role.TENANT
+            view = _view(mine[0].network_id, seen)
+            return replace(view, tagged=_tagged(mine[:1])), Role.TENANT
+    if seen.leases is not None and (role is Role.QUARANTINE or (role in RAMDISK and own_segment)):
+        if (segment := seen.leases.by_node.get(nic.node_id)) is not None:
+            return _view(segment, seen), role
+        if not seen.leases.sharing:  # none was left for a server that is off; an agent's work waits for one
+            return View(None if role is Role.QUARANTINE else WAITING, None), role
     network_id = seen.role_networks.get(role)
     if network_id is None:
         return View(f"the {role} network, which is not known", None), role
@@ -203,10 +284,16 @@ def _controller(bound: Sequence[NetworkPort], seen: Seen) -> View:
         network=", ".join(view.network or "?" for view in views),
         vlan=views[0].vlan if len(views) == 1 else None,
         note=f"status {', '.join(notes)}" if notes else None,
+        tagged=_tagged(bound),
     )
 
 
-def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
+def _tagged(ports: Sequence[NetworkPort]) -> tuple[int, ...]:
+    return tuple(sorted({subport.vlan for port in ports if port.link is not None for subport in port.subports}))
+
+
+def _switch(nic: NodePort, seen: Seen, tagged: frozenset[int]) -> tuple[View | None, str | None]:
+    """`tagged`: what the controller has there for sub-interfaces."""
     if nic.link is None:
         return None, "the NIC's switch port is not known"
     read = seen.switch_ports.get(place(nic.link))
@@ -214,9 +301,20 @@ def _switch(nic: NodePort, seen: Seen) -> tuple[View | None, str | None]:
         return None, f"no reader is configured for switch {nic.link.switch_name or nic.link.switch_id}"
     if isinstance(read, str):
         return None, read
-    tagged = f"also tagged {vlan_ranges(read.tagged_vlans)}" if read.tagged_vlans else None
-    note = ", ".join(said for said in (tagged, read.extra) if said) or None
-    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note), None
+    also = f"also tagged {vlan_ranges(more)}" if (more := read.tagged_vlans - tagged) else None
+    missing = f"{WITHOUT} {vlan_ranges(less)}" if (less := tagged - read.tagged_vlans) else None
+    note = ", ".join(said for said in (also, missing, read.extra) if said) or None
+    return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note, tuple(sorted(read.tagged_vlans))), None
+
+
+def _with_another(nic: NodePort, bound: Sequence[NetworkPort], switch: View | None, seen: Seen) -> str | None:
+    """That the NIC is on a segment which another node has to itself, as a sentence."""
+    for port in bound:
+        if port.link is not None and seen.of_another(port.network_id, nic.node_id):
+            return f"the controller has {_words(_view(port.network_id, seen))}, which another server has to itself"
+    if switch is not None and (found := seen.segment_of_another(switch.vlan, nic.node_id)) is not None:
+        return f"the switch carries {found.name} (VLAN {switch.vlan}), which another server has to itself"
+    return None
 
 
 def _foreign(
@@ -245,8 +343,10 @@ def _wrong(nic: NodePort, bound: Sequence[NetworkPort], intended: View, controll
         return f"intended {_words(intended)}, the controller has {_words(controller)}"
     if bound and (bound[0].link is None or bound[0].status != "ACTIVE"):
         return f"the controller has not bound it: status {bound[0].status or 'unknown'}"
-    if bound and nic.link is not None and bound[0].link is not None and place(bound[0].link) != place(nic.link):
-        return f"the controller bound it to {_there(bound[0].link)}, its cable is in {_there(nic.link)}"
+    places = {place(link): link for port in bound for link in port.links}
+    if places and nic.link is not None and place(nic.link) not in places:
+        where = ", ".join(_there(link) for link in places.values())
+        return f"the controller bound it to {where}, its cable is in {_there(nic.link)}"
     return None
 
 
@@ -254,6 +354,8 @@ def _on_switch(switch: View, controller: View) -> str | None:
     """How the switch differs from the controller, as a sentence."""
     if switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
+    if switch.note and switch.note.startswith(WITHOUT):
+        return f"the switch carries less than intended: {switch.note}"
     if switch.note:
         return f"the switch carries more than intended: {switch.note}"
     return None

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from steelyard.isolation.model import PowerOffPolicy, Role
+from steelyard.isolation.model import Leases, PowerOffPolicy, Role
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.nouns import Instance, NetworkPort, Node, NodePort, SwitchLink
 
@@ -22,6 +22,8 @@ MARK: Final = "steelyard_parked"
 PORT_NAME: Final = "steelyard-quarantine"
 """Name of our own ports on the quarantine network. The same is in steelyard_ironic."""
 PORT_OWNER: Final = "baremetal:none"
+INTERFACE: Final = "steelyard"
+"""Name of steelyard_ironic's network interface."""
 
 _POWERING_ON: Final = frozenset({
     "powering-on", "rebooting", "reboot_pending", "reboot_started", "rebooting_hard", "reboot_pending_hard",
@@ -88,11 +90,25 @@ def to_park(node: Node, nics: Iterable[NodePort], attachments: Sequence[NetworkP
     return [found[mac] for mac in sorted(found)]
 
 
-def in_quarantine(node: Node, nics: Sequence[NodePort], attachments: Sequence[NetworkPort]) -> bool:
-    """Whether, for the controller, no port of the tenant is bound and each parked NIC is on the quarantine network."""
+def has_own_segment(node: Node) -> bool:
+    """Whether Ironic asks for a segment before it puts the node on a network for an agent."""
+    return node.network_interface == INTERFACE
+
+
+def in_quarantine(
+    node: Node, nics: Sequence[NodePort], attachments: Sequence[NetworkPort], leases: Leases | None = None
+) -> bool:
+    """Whether, for the controller, no port of the tenant is bound and each parked NIC is on the quarantine network: on
+    the node's segment, or where none was left for it, on no network."""
     if any(port.host_id is not None for port in tenant_ports(node, attachments)):
         return False
     own = {port.mac: port for port in own_ports(node, attachments)}
+    if leases is not None and not leases.sharing:
+        segment = leases.by_node.get(node.id)
+        if any(port.network_id != segment for port in own.values()):
+            return False
+        if segment is None:
+            return True
     links = {nic.mac: nic.link for nic in nics}
     return all(
         (port := own.get(each.mac)) is not None and port.status == "ACTIVE" and same_place(port.link, links[each.mac])
@@ -106,6 +122,11 @@ def same_place(one: SwitchLink | None, other: SwitchLink | None) -> bool:
     if one is None or other is None:
         return False
     return (one.switch_id.lower(), one.port_id) == (other.switch_id.lower(), other.port_id)
+
+
+def is_on(port: NetworkPort, link: SwitchLink | None) -> bool:
+    """Whether the port is bound to this switch port, as one of a bond's or alone."""
+    return any(same_place(each, link) for each in port.links)
 
 
 class Move(StrEnum):
@@ -125,11 +146,12 @@ def wanted_move(
     nics: Sequence[NodePort],
     attachments: Sequence[NetworkPort],
     failed_to: str | None = None,
+    leases: Leases | None = None,
 ) -> Move | None:
     """What a look at one node asks for; None: nothing, or not now.
 
     `failed_to`: the role of a flip that failed and has not succeeded since; it is tried again although the controller
-    alone sees nothing wrong.
+    alone sees nothing wrong. `leases`: of segments, where there is a pool.
     """
     own = bool(own_ports(node, attachments))
     left = own or parked(node) is not None
@@ -142,7 +164,7 @@ def wanted_move(
         return None
     if policy is PowerOffPolicy.KEEP and found is Phase.POWERED_OFF:
         return _back(node, instance, nics, attachments, failed_to)
-    if parked(node) is not None and failed_to != Role.QUARANTINE and in_quarantine(node, nics, attachments):
+    if parked(node) is not None and failed_to != Role.QUARANTINE and in_quarantine(node, nics, attachments, leases):
         return None
     return Move.QUARANTINE
 

@@ -10,10 +10,10 @@ from typing import Final
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
-from steelyard.isolation.parking import same_place
+from steelyard.isolation.parking import is_on
 from steelyard.isolation.reading import read_switches
 from steelyard.naming import vlan_ranges
-from steelyard.nouns import Network, Node, SwitchLink, SwitchPort
+from steelyard.nouns import Lag, Network, Node, SwitchLink, SwitchPort
 
 PROVEN_WITHIN: Final = 25.0
 """Seconds until controller and switch must both say what is wanted."""
@@ -25,12 +25,16 @@ LOOK_EVERY: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One NIC as it must be: on this port of the controller's and no other, on this network."""
+    """One NIC as it must be: on this port of the controller's and no other, on this network; or on none."""
 
     link: SwitchLink
-    port_id: str
+    port_id: str | None
     mac: str
-    network: Network
+    network: Network | None
+    lag: Lag | None = None
+    """The bond that the NIC acts in; each of its NICs is wanted by itself."""
+    tagged: frozenset[int] = frozenset()
+    """The VLANs of the port's sub-interfaces."""
 
 
 class Proof:
@@ -50,7 +54,14 @@ class Proof:
         self._sleep = sleep
 
     def bind(self, node: Node, wanted: Wanted) -> None:
-        self._clouds.own.attachments.bind(wanted.port_id, node_id=node.id, mac=wanted.mac, link=wanted.link)
+        assert wanted.port_id is not None
+        self._clouds.own.attachments.bind(
+            wanted.port_id,
+            node_id=node.id,
+            mac=wanted.mac,
+            link=wanted.lag.links[0] if wanted.lag else wanted.link,
+            lag=wanted.lag,
+        )
 
     def unbind(self, port_id: str) -> None:
         try:
@@ -78,9 +89,10 @@ class Proof:
                 )
             if not written_again and waited >= WRITE_AGAIN_AFTER:
                 written_again = True
-                for each in to_write:
-                    self.unbind(each.port_id)
-                    self.bind(node, each)
+                for each in {wrong.port_id: wrong for wrong in to_write}.values():
+                    if each.port_id is not None:
+                        self.unbind(each.port_id)
+                        self.bind(node, each)
             self._sleep(LOOK_EVERY)
 
     def _compare(self, node: Node, wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[Wanted]]:
@@ -98,7 +110,7 @@ class Proof:
             elif isinstance(found, SteelyardError):
                 said_by_switch = found.detail
             else:
-                said_by_switch = at_switch(found, each.link, each.network)
+                said_by_switch = at_switch(found, each.link, each.network, each.tagged)
             if at_controller or said_by_switch:
                 wrong += [said for said in (at_controller, said_by_switch) if said]
                 to_write.append(each)
@@ -106,18 +118,24 @@ class Proof:
 
     def _at_controller(self, node: Node, wanted: Wanted) -> str | None:
         """What is wrong in the controller."""
+        if wanted.port_id is None or wanted.network is None:
+            there = [port for port in self._clouds.own.attachments.bound(node.id) if is_on(port, wanted.link)]
+            return f"the controller still has a port on NIC {wanted.mac}, wanted none" if there else None
         try:
             port = self._clouds.own.attachments.get(wanted.port_id)
         except NotFound:
             return f"the port of NIC {wanted.mac} was deleted meanwhile"
-        if port.host_id == node.id and port.status == "ACTIVE" and same_place(port.link, wanted.link):
+        if port.host_id == node.id and port.status == "ACTIVE" and is_on(port, wanted.link):
             return None
         status = port.status or "unknown"
         return f"the controller has not bound NIC {wanted.mac} to {wanted.network.name}: status {status}"
 
 
-def at_switch(ports: Sequence[SwitchPort], link: SwitchLink, network: Network | None) -> str | None:
-    """What is wrong on the switch, where the port is to carry this network's VLAN and nothing else, or (None) nothing.
+def at_switch(
+    ports: Sequence[SwitchPort], link: SwitchLink, network: Network | None, tagged: frozenset[int] = frozenset()
+) -> str | None:
+    """What is wrong on the switch, where the port is to carry this network's VLAN, those of its sub-interfaces and
+    nothing else, or (None) nothing.
 
     A port that is shut down carries nothing, whatever it is configured for.
     """
@@ -133,7 +151,9 @@ def at_switch(ports: Sequence[SwitchPort], link: SwitchLink, network: Network | 
             return None
     else:
         wanted = f"VLAN {network.segmentation_id} ({network.name})"
-        alone = not port.tagged_vlans and port.extra is None
+        if tagged:
+            wanted += f" and tagged {vlan_ranges(tagged)}"
+        alone = port.tagged_vlans == tagged and port.extra is None
         if port.enabled and port.untagged_vlan == network.segmentation_id and alone:
             return None
     has = f"VLAN {vlans}" if vlans else "no VLAN"

@@ -25,6 +25,7 @@ class NetworkViewView(ApiView):
     network: str | None = Field(description="None: on no network.")
     vlan: int | None
     note: str | None
+    tagged: list[int] = Field(default_factory=list, description="VLANs of sub-interfaces.")
 
 
 class NicIsolationView(ApiView):
@@ -113,6 +114,7 @@ class SwitchPortView(ApiView):
     port: str
     mode: PortMode | None = Field(description="None: the switch has no such word.")
     untagged_vlan: int | None
+    parked_vlan: int | None = Field(description="The VLAN in which its switch keeps idle ports, where it is in it.")
     tagged_vlans: str = Field(description="Ranges: 5-7, 20. Empty: none.")
     enabled: bool
     lag: str | None = Field(description="The link aggregation group that it is a member of.")
@@ -218,6 +220,7 @@ def _switch_port_view(port: SwitchPort) -> SwitchPortView:
         port=port.port_id,
         mode=port.mode,
         untagged_vlan=port.untagged_vlan,
+        parked_vlan=port.parked_vlan,
         tagged_vlans=vlan_ranges(port.tagged_vlans),
         enabled=port.enabled,
         lag=port.lag,

@@ -11,7 +11,8 @@ from steelyard.clouds.ports import Clouds
 from steelyard.errors import Forbidden, NotFound
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By, Flips
-from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Seen, Verdict, compare
+from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Role, Seen, Verdict, compare
+from steelyard.isolation.parking import has_own_segment
 from steelyard.isolation.reading import (
     SwitchRead,
     named_roles,
@@ -21,6 +22,7 @@ from steelyard.isolation.reading import (
     try_switches,
 )
 from steelyard.isolation.refusals import Refusals
+from steelyard.isolation.segments import Segment, Segments
 from steelyard.isolation.verifying import Flip, Verified, Verifier
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
 from steelyard.naming import pick
@@ -73,19 +75,23 @@ class IsolationService:
         flips: Flips | None = None,
         observer: Observer | None = None,
         verifier: Verifier | None = None,
+        segments: Segments | None = None,
         signal: Callable[[str], None] = lambda _: None,
     ):
         """`signal`: has a reconciler run as soon as it can."""
         self._clouds = clouds
-        self._switches = switches
+        self.switch_readers = switches
         self._roles = named_roles(settings)
         self.settings = settings
         self.store = store
-        self.flips = flips or Flips(clouds=clouds, store=store, switches=switches, settings=settings)
+        self.segments = segments or Segments(clouds=clouds, store=store, settings=settings)
+        self.flips = flips or Flips(
+            clouds=clouds, store=store, switches=switches, settings=settings, segments=self.segments
+        )
         self.observer = observer or Observer(clouds)
         self.refusals = Refusals(clouds, store, self.observer)
         self._verifier = verifier or Verifier(
-            clouds=clouds, store=store, switches=switches, settings=settings, signal=signal
+            clouds=clouds, store=store, switches=switches, settings=settings, signal=signal, segments=self.segments
         )
 
     # The views
@@ -97,19 +103,26 @@ class IsolationService:
         """
         own = self._clouds.own
         node = own.nodes.get(reference)
+        leased = self.segments.leases()
         with ThreadPoolExecutor(max_workers=4, thread_name_prefix="isolation") as readers:
             ports = readers.submit(own.node_ports.all, node_id=node.id)
             networks = readers.submit(own.networks.all)
             attachments = readers.submit(own.attachments.all)
             instance = readers.submit(self._instance, node)
             nics = ports.result()
-            read = read_switches(self._switches, {nic.link.switch_id.lower() for nic in nics if nic.link is not None})
+            read = read_switches(
+                self.switch_readers, {nic.link.switch_id.lower() for nic in nics if nic.link is not None}
+            )
             known = networks.result()
+            bound = attachments.result()
+            leases = self.segments.leases()
             seen = Seen(
                 networks={network.id: network for network in known},
                 role_networks=role_networks(known, self._roles),
-                attachments=attachments.result(),
+                attachments=bound,
                 switch_ports=ports_at(read, nics),
+                leases=leases,
+                held=leases.unchanged_since(leased) if leases is not None else None,
             )
             on_it = instance.result()
         before = phase(node, on_it)
@@ -129,6 +142,7 @@ class IsolationService:
                     power_off=self.store.policies.power_off(on_it.project_id if on_it else None),
                     state=node.provision_state,
                     power=node.power_state,
+                    own_segment=has_own_segment(node),
                 )
             ),
         )
@@ -145,15 +159,15 @@ class IsolationService:
 
     def switches(self) -> list[SwitchRead]:
         """Every switch of the switches file, read at this moment; one that cannot be read says why."""
-        return try_switches(self._switches, self._switches.switches)
+        return try_switches(self.switch_readers, self.switch_readers.switches)
 
     def switch(self, reference: str) -> SwitchRead:
         """One of them, by chassis id or name."""
         found = pick(
-            "switch", reference.lower() if ":" in reference else reference, list(self._switches.switches),
+            "switch", reference.lower() if ":" in reference else reference, list(self.switch_readers.switches),
             id=lambda switch: switch.chassis_id, name=lambda switch: switch.name, next="steelyard isolation switches",
         )  # fmt: skip
-        return try_switches(self._switches, [found])[0]
+        return try_switches(self.switch_readers, [found])[0]
 
     # The gates, for conductors
 
@@ -171,6 +185,13 @@ class IsolationService:
         Raises `Refused` (`flip_refused`) otherwise; the node goes into quarantine then.
         """
         return self._verifier.verify(reference, flip, By(CONDUCTOR, f"Ironic: {flip.role}", request_id=request_id))
+
+    def segment(self, reference: str, role: Role) -> Segment:
+        """The conductor is about to put the node on a network for an agent: which one.
+
+        Raises `Conflict` (`segments_exhausted`) while none is free.
+        """
+        return self.segments.lease(reference, role, CONDUCTOR)
 
     # Policies
 

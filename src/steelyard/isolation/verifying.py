@@ -29,10 +29,11 @@ from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.events.model import EventFilter
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
-from steelyard.isolation.model import Role
-from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, same_place
+from steelyard.isolation.model import Role, place
+from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
 from steelyard.isolation.proof import at_switch
 from steelyard.isolation.reading import named_roles, read_switches, role_networks
+from steelyard.isolation.segments import Segments
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -42,6 +43,7 @@ log = structlog.get_logger("steelyard.isolation")
 REFUSED: Final = "isolation.refused"
 """The reconciler that puts refused nodes into quarantine; its findings are the refusals."""
 FINDING: Final = "isolation.flip_refused"
+SWEEPER: Final = "steelyard"
 FLIPPED, FLIP_FAILED = "network.flipped", "network.flip_failed"
 """The events."""
 FIRST_LOOK_AGAIN: Final = 0.05
@@ -115,6 +117,10 @@ class _Look:
     """The NICs as an event tells them."""
     left: Mapping[str, SwitchLink] = field(default_factory=dict)
     """NICs, by their MAC, at switch ports that carry something although nothing is bound there."""
+    bound: Sequence[NetworkPort] = ()
+    """What the controller has on the node."""
+    read: Mapping[str, Sequence[SwitchPort] | SteelyardError] = field(default_factory=dict)
+    """What the switches carry that the node is cabled to."""
     final: bool = False
     """Waiting cannot make it good."""
 
@@ -129,6 +135,7 @@ class Verifier:
         store: Store,
         switches: SwitchReaders,
         settings: Settings,
+        segments: Segments | None = None,
         signal: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -137,6 +144,7 @@ class Verifier:
         self._clouds = clouds
         self._store = store
         self._switches = switches
+        self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._roles = named_roles(settings)
         self._within = settings.flip_seconds
         self._refuse_unread = settings.unverified == "refuse"
@@ -177,6 +185,8 @@ class Verifier:
         if look.unread and self._refuse_unread:
             raise self._refused(node, flip, _Look(wrong=look.unread, told=look.told), took, by)
         self._tell(node, flip, look, took, by)
+        if not flip.joined and flip.role != "tenant":
+            self._segments.vacated(node, look.bound, look.read, by.actor)
         return Verified(look.unread, took)
 
     def _check_open(self, node: Node, flip: Flip) -> None:
@@ -209,6 +219,14 @@ class Verifier:
         if controller is not None:
             return _Look(wrong=(f"the controller cannot be read: {controller.detail}",))
         wrong: list[str] = []
+        if flip.joined:
+            ids = {port.network_id for port in bound if any(port.id == nic.port_id for nic in flip.nics)}
+            ids |= {nic.network_id for nic in flip.nics if nic.network_id is not None}
+            if (misplaced := self._segments.misplaced(node, flip.role, ids)) is not None:
+                return _Look(wrong=(misplaced,), final=True)
+            if flip.role != "tenant":
+                own = {place(nic.link) for nic in nics.values() if nic.link is not None}
+                wrong += self._segments.carried_elsewhere(node, read, own)
         unread: dict[str, None] = {}
         told = []
         left: dict[str, SwitchLink] = {}
@@ -217,17 +235,17 @@ class Verifier:
             if not flip.joined and wanted.port_id not in there:
                 wanted = NicWanted(wanted.mac)
             link = known[wanted.mac]
-            mates = [known[other.mac] for other in flip.nics if other.port_id == wanted.port_id]
-            wrong += _at_controller(wanted, link, mates, bound, networks)
+            wrong += _at_controller(wanted, link, bound, networks)
             port = next((port for port in bound if port.id == wanted.port_id), None)
             network = networks.get(port.network_id) if port is not None else None
-            said, why = _said(read[link.switch_id.lower()], wanted, link, network)
+            tagged = frozenset(subport.vlan for subport in port.subports) if port is not None else frozenset()
+            said, why = _said(read[link.switch_id.lower()], wanted, link, network, tagged)
             wrong += [said] if said else []
-            if said and not any(same_place(port.link, link) for port in bound):
+            if said and not any(is_on(port, link) for port in bound):
                 left[wanted.mac] = link
             unread |= {why: None} if why else {}
             told.append(_told(wanted, link, network))
-        return _Look(tuple(dict.fromkeys(wrong)), tuple(unread), tuple(told), left)
+        return _Look(tuple(dict.fromkeys(wrong)), tuple(unread), tuple(told), left, bound, read)
 
     def _of_ports(self, flip: Flip, bound: Sequence[NetworkPort]) -> Mapping[str, Network]:
         """The networks that matter, by id; the list of all is read when one is not known, or was read long ago."""
@@ -245,11 +263,14 @@ class Verifier:
             return
         with suppress(SteelyardError):  # then the switch carries it still, and says so at the next look
             networks = self._cloud.networks.all()
-            quarantine = role_networks(networks, self._roles).get(Role.QUARANTINE)
+            shared = role_networks(networks, self._roles).get(Role.QUARANTINE)
+            quarantine = self._segments.for_quarantine(
+                node, next((network for network in networks if network.id == shared), None), SWEEPER
+            )
             for mac, link in look.left.items():
                 if quarantine is None:
                     return
-                spec = AttachmentSpec(PORT_NAME, quarantine, node.id, mac, link, PORT_OWNER)
+                spec = AttachmentSpec(PORT_NAME, quarantine.id, node.id, mac, link, PORT_OWNER)
                 self._cloud.attachments.delete(self._cloud.attachments.create(spec).id)
 
     def _refusal(self, node: Node) -> Finding | None:
@@ -310,12 +331,11 @@ def _finding(node: Node, flip: Flip, look: _Look, reason: str) -> Finding:
 def _at_controller(
     wanted: NicWanted,
     link: SwitchLink,
-    mates: Sequence[SwitchLink],
     bound: Sequence[NetworkPort],
     networks: Mapping[str, Network],
 ) -> list[str]:
-    """What is wrong in the controller. `mates`: the switch ports of all NICs that share the wanted port."""
-    there = [port for port in bound if same_place(port.link, link) and port.id != wanted.port_id]
+    """What is wrong in the controller. The port of a bond is on the switch ports of all its NICs."""
+    there = [port for port in bound if is_on(port, link) and port.id != wanted.port_id]
     where = f"{link.switch_name or link.switch_id} {link.port_id}"
     wrong = [f"the controller has a port of {_name(port.network_id, networks)} on {where} too" for port in there]
     if wanted.port_id is None:
@@ -324,7 +344,7 @@ def _at_controller(
     if port is None or port.status != "ACTIVE":
         status = "it is not bound to the node" if port is None else f"status {port.status or 'unknown'}"
         wrong.append(f"the controller has not bound port {wanted.port_id} of NIC {wanted.mac}: {status}")
-    elif not any(same_place(port.link, mate) for mate in mates):
+    elif not is_on(port, link):
         at = f"{port.link.switch_name or port.link.switch_id} {port.link.port_id}" if port.link else "no switch port"
         wrong.append(f"the controller has bound NIC {wanted.mac} to {at}, its cable is in {where}")
     elif wanted.network_id is not None and port.network_id != wanted.network_id:
@@ -334,7 +354,11 @@ def _at_controller(
 
 
 def _said(
-    read: Sequence[SwitchPort] | SteelyardError, wanted: NicWanted, link: SwitchLink, network: Network | None
+    read: Sequence[SwitchPort] | SteelyardError,
+    wanted: NicWanted,
+    link: SwitchLink,
+    network: Network | None,
+    tagged: frozenset[int],
 ) -> tuple[str | None, str | None]:
     """What is wrong on the switch; and why nobody can tell, where it has no reader or the network no VLAN."""
     if isinstance(read, NotFound) and read.code == "switch_unknown":
@@ -345,7 +369,7 @@ def _said(
         return None, None  # the controller has no such port, which is said already
     if network is not None and network.segmentation_id is None:
         return None, f"the network {network.name} has no VLAN that could be compared"
-    return at_switch(read, link, network), None
+    return at_switch(read, link, network, tagged), None
 
 
 def _told(wanted: NicWanted, link: SwitchLink, network: Network | None) -> Mapping[str, Any]:

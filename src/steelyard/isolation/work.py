@@ -18,6 +18,7 @@ from steelyard.errors import SteelyardError
 from steelyard.isolation.flips import By
 from steelyard.isolation.model import Role
 from steelyard.isolation.parking import Move, parked, wanted_move
+from steelyard.isolation.segment_work import SegmentReconciler
 from steelyard.isolation.service import IsolationService
 from steelyard.nouns import Instance, NetworkPort, Node, NodePort
 from steelyard.operations.reconciling import Reconciler, Report
@@ -46,6 +47,9 @@ def reconcilers(service: IsolationService) -> tuple[Reconciler, ...]:
             period=service.settings.power_seconds,
         ),
         service.refusals.reconciler(period=service.settings.power_seconds),
+        SegmentReconciler(
+            service.segments, store=service.store, observer=service.observer, switches=service.switch_readers
+        ).reconciler(period=service.settings.power_seconds),
     )
 
 
@@ -89,6 +93,7 @@ class _PowerReconciler:
                 ports[port.device_id].append(port)
         policies = self._store.policies.power_offs()
         held_open = self._store.flips.open_nodes()
+        leases = self._service.segments.leases()
         found = []
         for node in concerned:
             if node.id in held_open:
@@ -102,6 +107,7 @@ class _PowerReconciler:
                 nics=nics[node.id],
                 attachments=attachments,
                 failed_to=failures[node.id].to if node.id in failures else None,
+                leases=leases,
             )
             if move is not None:
                 found.append(_Task(node, move))

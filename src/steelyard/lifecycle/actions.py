@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from steelyard.errors import Refused
+from steelyard.lifecycle.automatic import AUTOMATIC as AUTOMATIC
 from steelyard.lifecycle.deletion import DELETE_REFUSED, check_deletable
 from steelyard.lifecycle.phases import MAINTENANCE, QUARANTINE, Phase, instance_phase, phase
 from steelyard.lifecycle.sayings import DOING, NODE_NEXT, SERVER_NEXT
@@ -31,6 +32,11 @@ class Action(StrEnum):
     REBUILD = "rebuild"
     RESCUE = "rescue"
     UNRESCUE = "unrescue"
+    ATTACH = "attach a NIC"
+    DETACH = "detach a NIC"
+    MOVE = "move a NIC"
+    TAG = "add a sub-interface"
+    UNTAG = "remove a sub-interface"
     RELEASE = "release"
     RECLAIM = "reclaim"
     INSPECT = "inspect again"
@@ -38,6 +44,9 @@ class Action(StrEnum):
     FREE = "release from quarantine"
     MAINTENANCE_ON = "maintenance on"
     MAINTENANCE_OFF = "maintenance off"
+    BOND = "bond NICs"
+    UNBOND = "part a bond"
+    RECABLE = "re-cable"
     RETIRE = "retire"
     UNRETIRE = "unretire"
     DELETE = "delete"
@@ -136,6 +145,29 @@ RULES: Final[Mapping[Action, Rule]] = {
         Who.TENANT, "taken out of rescue", "Boots from the disk again.", {Phase.RESCUE: Phase.ACTIVE},
         "steelyard server unrescue SERVER", "servers.unrescue", on_server=True,
     ),
+    Action.ATTACH: Rule(
+        Who.TENANT, "given a NIC", "Puts one more NIC on a network, proven in the controller and on the switch.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic attach SERVER --network N", "servers.attach", on_server=True,
+        condition="A NIC is free.",
+    ),
+    Action.DETACH: Rule(
+        Who.TENANT, "taken off a network", "Takes a NIC off its network, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic detach SERVER NIC", "servers.detach", on_server=True,
+    ),
+    Action.MOVE: Rule(
+        Who.TENANT, "moved to another network",
+        "Takes a NIC from its network to another one, and puts it back where that cannot be proven.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic move SERVER NIC --network N", "servers.move", on_server=True,
+    ),
+    Action.TAG: Rule(
+        Who.TENANT, "given a sub-interface",
+        "Has a NIC carry one more network, tagged with that network's VLAN, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic tag SERVER NIC --network N", "servers.tag", on_server=True,
+    ),
+    Action.UNTAG: Rule(
+        Who.TENANT, "relieved of a sub-interface", "Takes a sub-interface off a NIC, proven the same way.",
+        _stay((Phase.ACTIVE,)), "steelyard server nic untag SERVER NIC --network N", "servers.untag", on_server=True,
+    ),
     Action.RELEASE: Rule(
         Who.TENANT, "released",
         "Gives the server back: off, off the tenant's networks, cleaned, recorded, available. Its disks are erased.",
@@ -176,6 +208,21 @@ RULES: Final[Mapping[Action, Rule]] = {
         "Ends the maintenance. A node in quarantine stays out of the offer.",
         _stay(_NODES), "steelyard node maintenance off NODE", "nodes.maintenance",
     ),
+    Action.BOND: Rule(
+        Who.ADMINISTRATOR, "given a bond", "Has several of its NICs act as one, on one leaf or on two.",
+        _stay((Phase.ENROLLED, Phase.MANAGEABLE, Phase.AVAILABLE)), "steelyard node bond create NODE", "nodes.bond",
+        next=_TAKE_BACK,
+    ),
+    Action.UNBOND: Rule(
+        Who.ADMINISTRATOR, "relieved of a bond", "Has the NICs of a bond act by themselves again.",
+        _stay((Phase.ENROLLED, Phase.MANAGEABLE, Phase.AVAILABLE)), "steelyard node bond delete NODE BOND",
+        "nodes.unbond", next=_TAKE_BACK,
+    ),
+    Action.RECABLE: Rule(
+        Who.ADMINISTRATOR, "re-cabled",
+        "A NIC's cable is in another switch port: its networks follow, proven at both, or it is put back.",
+        _stay(_AT_REST), "steelyard node recable NODE NIC --switch S --port P", "nodes.recable",
+    ),
     Action.RETIRE: Rule(
         Who.ADMINISTRATOR, "retired",
         "Takes it out of service for good. A tenant's server stays; after its release the node is cleaned and retired.",
@@ -214,28 +261,6 @@ RULES: Final[Mapping[Action, Rule]] = {
     ),
 }  # fmt: skip
 """The table of actions."""
-
-AUTOMATIC: Final[tuple[tuple[Phase, Phase, str], ...]] = (
-    (Phase.ENROLLED, Phase.MANAGEABLE, "its BMC obeys"),
-    (Phase.INSPECTING, Phase.MANAGEABLE, "the agent has reported"),
-    (Phase.MANAGEABLE, Phase.CLEANING, "onboarding goes on"),
-    (Phase.CLEANING, Phase.AVAILABLE, "erased and recorded"),
-    (Phase.CLEANING, Phase.RETIRED, "erased, with the flag"),
-    (Phase.DEPLOYING, Phase.ACTIVE, "the image has booted"),
-    (Phase.RECLAIMING, Phase.CLEANING, "off the tenant's networks"),
-    (Phase.ACTIVE, Phase.POWERED_OFF, "found off"),
-    (Phase.POWERED_OFF, Phase.ACTIVE, "found on"),
-    (Phase.ACTIVE, Phase.SERVICING, "Ironic's servicing"),
-    (Phase.SERVICING, Phase.ACTIVE, "serviced"),
-    (Phase.AVAILABLE, Phase.QUARANTINED, "not proven clean"),
-    (Phase.INSPECTING, Phase.QUARANTINED, "failed"),
-    (Phase.CLEANING, Phase.QUARANTINED, "failed or interrupted"),
-    (Phase.DEPLOYING, Phase.QUARANTINED, "failed"),
-    (Phase.RECLAIMING, Phase.QUARANTINED, "failed"),
-    (Phase.RESCUE, Phase.QUARANTINED, "failed"),
-    (Phase.SERVICING, Phase.QUARANTINED, "failed"),
-)
-"""What happens by itself, and what is observed: from, to, why."""
 
 _POWER: Final[Mapping[Power, Action]] = {
     Power.ON: Action.POWER_ON, Power.OFF: Action.POWER_OFF, Power.SOFT_OFF: Action.POWER_OFF,

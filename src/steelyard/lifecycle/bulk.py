@@ -40,7 +40,9 @@ def _on_servers(service: LifecycleService) -> tuple[BulkAction, ...]:
         _, operation = service.create(
             ctx.actor, ctx.token(), _text(item, "name"), flavor=_text(item, "flavor"), image=_text(item, "image"),
             networks=_texts(item, "networks"), key_name=item.get("key_name"), user_data=item.get("user_data"),
-            metadata=item.get("metadata"), key=ctx.key, request_id=ctx.request_id,
+            metadata=item.get("metadata"),
+            security_groups=_texts(item, "security_groups") if item.get("security_groups") else (),
+            key=ctx.key, request_id=ctx.request_id,
         )  # fmt: skip
         return operation
 

@@ -108,6 +108,9 @@ def create_server(
     key_name: Annotated[str | None, typer.Option("--key-name", help="SSH key pair known to Nova.")] = None,
     user_data: Annotated[Path | None, typer.Option("--user-data", help="File for cloud-init.")] = None,
     property: Annotated[list[str] | None, typer.Option("--property", help="KEY=VALUE; repeatable.")] = None,
+    security_group: Annotated[
+        list[str] | None, typer.Option("--security-group", help="Refused where nothing enforces it; repeatable.")
+    ] = None,
     count: Annotated[
         int | None, typer.Option("--count", min=1, max=10_000, help="So many, called NAME-1, NAME-2, ...")
     ] = None,
@@ -127,6 +130,8 @@ def create_server(
         body["user_data"] = _encoded(user_data)
     if property:
         body["metadata"] = _properties(property)
+    if security_group:
+        body["security_groups"] = security_group
     client = connect()
     if count is not None:
         for_each(

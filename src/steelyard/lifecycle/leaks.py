@@ -84,7 +84,8 @@ def unexplained(nodes: Iterable[Node], instances: Iterable[Instance], free: Coll
     A provider of bare metal has one unit, so what its own server holds nobody else can.
     """
     known = {instance.id: instance for instance in instances}
-    asked = {instance.node_id for instance in known.values() if instance.node_id} - {node.id for node in nodes}
+    hosts = {instance.node_id for instance in known.values() if instance.node_id and _is_uuid(instance.node_id)}
+    asked = hosts - {node.id for node in nodes}  # not the hosts of virtual machines, which Placement knows otherwise
     for node in nodes:
         holder = known.get(node.instance_id or "")
         in_use = holder is not None and holder.node_id == node.id

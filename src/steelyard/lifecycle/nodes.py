@@ -152,6 +152,10 @@ class NodeLifecycle:
                 request_id=request_id,
             )
 
+    def require(self, action: Action, node: Node) -> None:
+        """For other rooms' work on nodes. Raises `Refused` where the node's phase does not allow the action."""
+        self._check(action, node)
+
     def _check(self, action: Action, node: Node) -> None:
         instance = self.instance_on(node)
         onboarding = self._onboarding_of(node)

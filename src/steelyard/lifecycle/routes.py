@@ -60,6 +60,9 @@ class NewServerBody(Body):
     key_name: str | None = Field(default=None, max_length=255)
     user_data: str | None = Field(default=None, description="Base64, as Nova takes it.")
     metadata: dict[str, str] = Field(default_factory=dict, max_length=128)
+    security_groups: list[str] = Field(
+        default_factory=list, max_length=16, description="Ids or names; refused where nothing enforces them."
+    )
 
 
 class RebuildBody(Body):
@@ -79,7 +82,7 @@ class PowerBody(Body):
     action: Power
 
 
-def _view(server: Server) -> ServerView:
+def server_view(server: Server) -> ServerView:
     instance = server.instance
     return ServerView(
         id=instance.id,
@@ -106,12 +109,12 @@ def router(service: LifecycleService) -> APIRouter:
         """List your servers; administrators may ask for those of all projects."""
         found = service.servers(caller.actor, caller.token, all_projects=all_projects)
         cut = page_of(found, page, key=lambda s: s.instance.name, id=lambda s: s.instance.id)
-        return ServerList(servers=[_view(each) for each in cut.items], next=cut.next)
+        return ServerList(servers=[server_view(each) for each in cut.items], next=cut.next)
 
     @routes.get("/servers/{server}")
     def show_server(caller: Caller, server: str) -> ServerAnswer:
         """Show one, by id or name."""
-        return ServerAnswer(server=_view(service.server(caller.actor, caller.token, server)))
+        return ServerAnswer(server=server_view(service.server(caller.actor, caller.token, server)))
 
     @routes.post("/servers", status_code=202)
     def create_server(caller: Writer, body: NewServerBody, key: IdempotencyKey = None) -> AcceptedServer:
@@ -126,10 +129,11 @@ def router(service: LifecycleService) -> APIRouter:
             key_name=body.key_name,
             user_data=body.user_data,
             metadata=body.metadata,
+            security_groups=body.security_groups,
             key=key,
             request_id=caller.request_id,
         )
-        return AcceptedServer(server=_view(server), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(server), operation=operation_view(operation))
 
     @routes.post("/servers/{server}/power", status_code=202)
     def power(caller: Writer, server: str, body: PowerBody, key: IdempotencyKey = None) -> AcceptedServer:
@@ -137,7 +141,7 @@ def router(service: LifecycleService) -> APIRouter:
         found, operation = service.power(
             caller.actor, caller.token, server, body.action, key=key, request_id=caller.request_id
         )
-        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(found), operation=operation_view(operation))
 
     @routes.post("/servers/{server}/rebuild", status_code=202)
     def rebuild(caller: Writer, server: str, body: RebuildBody, key: IdempotencyKey = None) -> AcceptedServer:
@@ -146,7 +150,7 @@ def router(service: LifecycleService) -> APIRouter:
             caller.actor, caller.token, server, image=body.image, reason=body.reason, key=key,
             request_id=caller.request_id,
         )  # fmt: skip
-        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(found), operation=operation_view(operation))
 
     @routes.post("/servers/{server}/rescue", status_code=202)
     def rescue(caller: Writer, server: str, body: RescueBody, key: IdempotencyKey = None) -> AcceptedServer:
@@ -156,7 +160,7 @@ def router(service: LifecycleService) -> APIRouter:
             caller.actor, caller.token, server, password=password, reason=body.reason, key=key,
             request_id=caller.request_id,
         )  # fmt: skip
-        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(found), operation=operation_view(operation))
 
     @routes.post("/servers/{server}/unrescue", status_code=202)
     def unrescue(caller: Writer, server: str, body: ReasonBody, key: IdempotencyKey = None) -> AcceptedServer:
@@ -164,7 +168,7 @@ def router(service: LifecycleService) -> APIRouter:
         found, operation = service.renewal.unrescue(
             caller.actor, caller.token, server, reason=body.reason, key=key, request_id=caller.request_id
         )
-        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(found), operation=operation_view(operation))
 
     @routes.delete("/servers/{server}", status_code=202)
     def delete_server(
@@ -177,7 +181,7 @@ def router(service: LifecycleService) -> APIRouter:
         found, operation = service.delete(
             caller.actor, caller.token, server, reason=reason, key=key, request_id=caller.request_id
         )
-        return AcceptedServer(server=_view(found), operation=operation_view(operation))
+        return AcceptedServer(server=server_view(found), operation=operation_view(operation))
 
     routes.include_router(node_routes.router(service.nodes))
     return routes

@@ -19,8 +19,9 @@ from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.renewal import Renewal
 from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
 from steelyard.naming import check_name, pick, shown
+from steelyard.networks.nics import attachable_units, require_enforced, require_subnet
 from steelyard.networks.service import NetworkService
-from steelyard.nouns import Actor, Flavor, Instance, Network, Node, ServerSpec
+from steelyard.nouns import Actor, Flavor, Instance, Node, NodePort, ServerSpec
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
@@ -45,6 +46,7 @@ class _Order:
     key_name: str | None = None
     user_data: str | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    security_groups: tuple[str, ...] = ()
 
 
 class LifecycleService:
@@ -116,19 +118,22 @@ class LifecycleService:
         key_name: str | None = None,
         user_data: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        security_groups: Sequence[str] = (),
         key: str | None = None,
         request_id: str | None = None,
     ) -> tuple[Server, Operation]:
         """Create a server with the caller's token, and an operation that follows it until it is active.
 
         Names or ids. Refused up front where it could only fail later: no free node, an image that is not active, a
-        network of the operator's or without a subnet, more networks than any free node has NICs. With a `key`, the
+        network of the operator's or without a subnet, more networks than any free node has NICs, a security group that
+        nothing enforces. With a `key`, the
         same request again is answered with the server of the first time, also when that request was cut off.
         """
         check_name("server", name)
         order = _Order(
-            name, flavor, image, tuple(networks), key_name=key_name, user_data=user_data, metadata=dict(metadata or {})
-        )
+            name, flavor, image, tuple(networks), key_name=key_name, user_data=user_data, metadata=dict(metadata or {}),
+            security_groups=tuple(security_groups),
+        )  # fmt: skip
         request = digest(actor, asdict(order))
         with self._turns.at((actor.project_id, name)):
             if known := repeated(self._operations, actor, CREATE, key, request):
@@ -169,7 +174,9 @@ class LifecycleService:
         flavor = _find_flavor(cloud, order.flavor)
         image = find_image(cloud, order.image)
         networks = self._networks.attachable(actor, token, order.networks)
-        _check_networks(cloud, networks)
+        for network in networks:
+            require_subnet(network, cloud.networks.subnets())
+        groups = self._enforced(cloud, actor, order.security_groups)
         if any(each.name == order.name for each in cloud.compute.all()):
             raise Duplicate(
                 f"There is a server {shown(order.name)} in this project already.",
@@ -186,9 +193,16 @@ class LifecycleService:
                 key_name=order.key_name,
                 user_data=order.user_data,
                 metadata=order.metadata,
+                security_groups=groups,
                 mark=mark,
             )
             return cloud.compute.create(spec), image.name
+
+    def _enforced(self, cloud: Cloud, actor: Actor, groups: Sequence[str]) -> tuple[str, ...]:
+        if not groups:
+            return ()
+        enforced = self.clouds.own.security_groups.enforced_on_nics()
+        return require_enforced(groups, cloud.security_groups.all(), actor.project_id, enforced=enforced)
 
     def _check_capacity(self, flavor: Flavor, nics: int) -> None:
         if flavor.resource_class is None:
@@ -206,10 +220,10 @@ class LifecycleService:
                 next="steelyard flavor list",
             )
         if nics > 1:
-            cabled: dict[str, int] = {}
+            of_node: dict[str, list[NodePort]] = {}
             for port in own.node_ports.all():
-                if port.link is not None:
-                    cabled[port.node_id] = cabled.get(port.node_id, 0) + 1
+                of_node.setdefault(port.node_id, []).append(port)
+            cabled = {node_id: attachable_units(ports) for node_id, ports in of_node.items()}
             if all(cabled.get(node_id, 0) < nics for node_id in free):
                 most = max((cabled.get(node_id, 0) for node_id in free), default=0)
                 raise Refused(
@@ -341,14 +355,3 @@ def _find_flavor(cloud: Cloud, reference: str) -> Flavor:
         "flavor", reference, cloud.flavors.all(), id=lambda f: f.id, name=lambda f: f.name,
         next="steelyard flavor list",
     )  # fmt: skip
-
-
-def _check_networks(cloud: Cloud, networks: Sequence[Network]) -> None:
-    with_subnet = {subnet.network_id for subnet in cloud.networks.subnets()}
-    for network in networks:
-        if network.id not in with_subnet:
-            raise Refused(
-                f"Network {shown(network.name)} has no subnet, so a server on it would get no address.",
-                code="network_without_subnet",
-                next="steelyard network create NAME --subnet CIDR",
-            )

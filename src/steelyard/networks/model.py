@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
 
 from steelyard.errors import Duplicate, Forbidden, Invalid, Refused
 from steelyard.naming import check_name, shown
-from steelyard.nouns import Actor, Network, NetworkPort, Subnet
+from steelyard.networks.ranges import Net, place_pools, place_routes
+from steelyard.nouns import Actor, HostRoute, Network, NetworkPort, Subnet
 
 MAX_SUBNETS = 10
 """Of one network, in one request."""
 MAX_DNS_SERVERS = 5
 """Neutron's `max_dns_nameservers`."""
-
-Net = IPv4Network | IPv6Network
 
 
 class NetworkRole(StrEnum):
@@ -36,6 +36,8 @@ class NetworkRole(StrEnum):
     """Where a broken server is repaired from a ramdisk."""
     QUARANTINE = "quarantine"
     """Where a server reaches nobody."""
+    SEGMENT = "segment"
+    """One of those of which each node in transition has one to itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,24 @@ class OperatorNetworks:
     """The operator's networks, by role: names or ids, as the settings have them."""
 
     by_role: Mapping[NetworkRole, str]
+    segments: Sequence[str] = ()
+    """Ids, names, or patterns of names."""
 
     def role_of(self, network: Network) -> NetworkRole | None:
         """The role that its id or name has in the settings, if any; says nothing about whose network it is."""
         for role, named in self.by_role.items():
             if named in (network.id, network.name):
                 return role
+        if network.id in self.segments or self._is_segments(network.name):
+            return NetworkRole.SEGMENT
         return None
 
     def reserves(self, name: str) -> bool:
         """Whether a tenant's network must not have this name: whoever looks a network up by name would find two."""
-        return name in self.by_role.values()
+        return name in self.by_role.values() or self._is_segments(name)
+
+    def _is_segments(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,8 @@ class NewSubnet:
     gateway: str | None = None
     """None: the first address."""
     dns_servers: tuple[str, ...] = ()
+    asked_pools: tuple[tuple[str, str], ...] = ()
+    host_routes: tuple[HostRoute, ...] = ()
 
     @property
     def gateway_address(self) -> str:
@@ -115,6 +126,8 @@ class NewSubnet:
 
         The default leaves the gateway out, but would give a server the address that its neighbours ask for DNS.
         """
+        if self.asked_pools:
+            return self.asked_pools
         inside = {ip_address(server) for server in self.dns_servers if ip_address(server) in self.cidr}
         if not inside:
             return ()
@@ -145,11 +158,14 @@ def new_network(
     operators: OperatorNetworks,
     gateways: Sequence[str] = (),
     dns_servers: Sequence[str] = (),
+    pools: Sequence[tuple[str, str]] = (),
+    routes: Sequence[tuple[str, str]] = (),
 ) -> NewNetwork:
-    """Check what a user typed. Each gateway goes to the subnet that it is in, each DNS server to its IP version.
+    """Check what a user typed. Each gateway, pool (first, last) and route (destination, next hop) goes to the subnet
+    that it is in, each DNS server to its IP version.
 
     Raises `Invalid`: `invalid_name`, `reserved_name`, `invalid_cidr`, `overlapping_subnets`, `invalid_gateway`,
-    `invalid_dns`.
+    `invalid_dns`, `invalid_pool`, `invalid_route`.
     """
     check_name("network", name)
     if operators.reserves(name):
@@ -168,13 +184,19 @@ def new_network(
     _require_disjoint(networks)
     gateway_of = _place_gateways(networks, gateways)
     servers = _parse_dns(dns_servers, networks)
-    subnets = tuple(
+    bare = [
         NewSubnet(
             cidr=network,
             gateway=gateway_of.get(network),
             dns_servers=tuple(server for server in servers if ip_address(server).version == network.version),
         )
         for network in networks
+    ]
+    pools_of = place_pools(networks, pools, {each.cidr: (each.gateway_address, *each.dns_servers) for each in bare})
+    routes_of = place_routes(networks, routes)
+    subnets = tuple(
+        replace(each, asked_pools=pools_of.get(each.cidr, ()), host_routes=routes_of.get(each.cidr, ()))
+        for each in bare
     )
     for subnet in subnets:
         if not subnet.pools and any(ip_address(server) in subnet.cidr for server in subnet.dns_servers):

@@ -6,11 +6,22 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from steelyard.networks.model import MAX_DNS_SERVERS, MAX_SUBNETS, NetworkRole, ShownNetwork
+from steelyard.networks.ranges import MAX_POOLS, MAX_ROUTES
 from steelyard.networks.service import NetworkService
 from steelyard.nouns import Subnet
 from steelyard.web.context import Caller, Writer
 from steelyard.web.paging import Page, page_of
 from steelyard.web.schemas import Body, View
+
+
+class PoolView(View):
+    first: str
+    last: str
+
+
+class RouteView(View):
+    destination: str
+    next_hop: str
 
 
 class SubnetView(View):
@@ -20,6 +31,8 @@ class SubnetView(View):
     gateway: str | None
     dhcp: bool
     dns_servers: list[str]
+    pools: list[PoolView] = Field(description="What servers are given addresses from.")
+    host_routes: list[RouteView]
 
 
 class NetworkView(View):
@@ -43,6 +56,16 @@ class NetworkList(View):
     next: str | None
 
 
+class PoolBody(Body):
+    first: str
+    last: str
+
+
+class RouteBody(Body):
+    destination: str = Field(description="CIDR.")
+    next_hop: str = Field(description="In one of the subnets.")
+
+
 class NewNetworkBody(Body):
     name: str
     subnets: list[str] = Field(min_length=1, max_length=MAX_SUBNETS, description="CIDRs, IPv4 or IPv6.")
@@ -52,6 +75,12 @@ class NewNetworkBody(Body):
         description="Each in one of the subnets. Default: the first address.",
     )
     dns_servers: list[str] = Field(default_factory=list, max_length=MAX_DNS_SERVERS)
+    pools: list[PoolBody] = Field(
+        default_factory=list,
+        max_length=MAX_POOLS,
+        description="Each in one of the subnets. Default: all but gateway and DNS servers.",
+    )
+    host_routes: list[RouteBody] = Field(default_factory=list, max_length=MAX_SUBNETS * MAX_ROUTES)
 
 
 def _subnet_view(subnet: Subnet) -> SubnetView:
@@ -62,6 +91,8 @@ def _subnet_view(subnet: Subnet) -> SubnetView:
         gateway=subnet.gateway,
         dhcp=subnet.dhcp,
         dns_servers=list(subnet.dns_servers),
+        pools=[PoolView(first=first, last=last) for first, last in subnet.pools],
+        host_routes=[RouteView(destination=each.destination, next_hop=each.next_hop) for each in subnet.host_routes],
     )
 
 
@@ -109,6 +140,8 @@ def router(service: NetworkService) -> APIRouter:
             body.subnets,
             gateways=body.gateways,
             dns_servers=body.dns_servers,
+            pools=[(pool.first, pool.last) for pool in body.pools],
+            routes=[(route.destination, route.next_hop) for route in body.host_routes],
         )
         return NetworkAnswer(network=view(created))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Forbidden, SteelyardError, UpstreamError
 from steelyard.naming import pick, require_meant
@@ -19,6 +20,7 @@ from steelyard.networks.model import (
     role,
     visible,
 )
+from steelyard.networks.topology import Cable, cables, matching
 from steelyard.nouns import Actor, Network, NetworkPort, Subnet, SubnetSpec
 from steelyard.settings import Settings
 
@@ -32,7 +34,8 @@ def operator_networks(settings: Settings) -> OperatorNetworks:
             NetworkRole.INSPECTION: settings.inspection_network,
             NetworkRole.RESCUE: settings.rescue_network,
             NetworkRole.QUARANTINE: settings.quarantine_network,
-        }
+        },
+        settings.segments,
     )
 
 
@@ -111,12 +114,17 @@ class NetworkService:
         *,
         gateways: Sequence[str] = (),
         dns_servers: Sequence[str] = (),
+        pools: Sequence[tuple[str, str]] = (),
+        routes: Sequence[tuple[str, str]] = (),
     ) -> ShownNetwork:
         """A network that only the caller's project sees, with its subnets; all of it or nothing.
 
         Raises `Invalid`, `Duplicate`, and what the network controller refuses.
         """
-        wanted = new_network(name, cidrs, operators=self._operators, gateways=gateways, dns_servers=dns_servers)
+        wanted = new_network(
+            name, cidrs, operators=self._operators, gateways=gateways, dns_servers=dns_servers, pools=pools,
+            routes=routes,
+        )  # fmt: skip
         if actor.project_id is None:
             raise Forbidden(
                 "A system-scoped token has no project that a network could belong to.",
@@ -165,6 +173,7 @@ class NetworkService:
                     gateway=subnet.gateway_address,
                     pools=subnet.pools,
                     dns_servers=subnet.dns_servers,
+                    host_routes=subnet.host_routes,
                 )
             )
             for number, subnet in enumerate(wanted.subnets)
@@ -184,3 +193,21 @@ class NetworkService:
 
     def _seen_by(self, actor: Actor, token: str) -> Cloud:
         return self._clouds.own if actor.is_admin else self._clouds.on_behalf_of(token)
+
+
+class TopologyService:
+    """The whole fleet's cables, from bulk lists that are at most two seconds old."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def cables(self, *, switch: str | None = None, node: str | None = None, network: str | None = None) -> list[Cable]:
+        """By switch and port. Raises what the services raise."""
+        found = cables(
+            nodes=self._observer.nodes(),
+            nics=self._observer.node_ports(),
+            bonds=self._observer.bonds(),
+            networks=self._observer.networks(),
+            attachments=self._observer.attachments(),
+        )
+        return matching(found, switch=switch, node=node, network=network)

@@ -89,14 +89,16 @@ class BulkAction:
     """What people call an item; by default its `name`, `server`, `node`, `candidate` or `id`."""
     check: Callable[[Mapping[str, Any]], None] | None = None
     """Looks at an item before anything is started. Raises `Invalid` for one that makes no sense."""
+    concurrency: int = DEFAULT_CONCURRENCY
+    """Most children at work at a time, unless asked otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkLimits:
     """How a bulk operation goes about it. Raises `Invalid` (in `check()`) for limits that cannot be."""
 
-    concurrency: int = DEFAULT_CONCURRENCY
-    """Most children at work at a time."""
+    concurrency: int | None = None
+    """Most children at work at a time. None: as many as the action says."""
     wave: int | None = None
     """Items a wave; the next begins when all of it have ended. None: no waves."""
     wave_pause: float = 0.0

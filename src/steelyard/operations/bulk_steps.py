@@ -83,7 +83,7 @@ class BulkSteps:
         wait = 0.0
         if counts[ItemPhase.PENDING]:
             first, last, wait = self._wave(batch, limits)
-            room = limits.concurrency - counts[ItemPhase.RUNNING]
+            room = (limits.concurrency or action.concurrency) - counts[ItemPhase.RUNNING]
             if wait <= 0 and room > 0:
                 pending = self._store.bulk.items(
                     batch, phases=[ItemPhase.PENDING], after=first - 1, before=last, limit=room

@@ -87,8 +87,10 @@ class Bulk:
         Raises `Invalid` for an action that is not known, limits or items that make no sense; `Forbidden` for what
         only administrators may ask for; `Conflict` (`key_reused`).
         """
-        limits = limits or BulkLimits()
         known = self._action(actor, action)
+        limits = limits or BulkLimits()
+        if limits.concurrency is None:
+            limits = replace(limits, concurrency=known.concurrency)
         check_limits(limits)
         named = [(_label(known, item), plain_json(item, "item")) for item in items]
         if not 1 <= len(named) <= MAX_ITEMS:
@@ -191,7 +193,7 @@ def is_bulk(operation: Operation) -> bool:
 
 def check_limits(limits: BulkLimits) -> None:
     """Raises `Invalid` for limits that cannot be."""
-    if not 1 <= limits.concurrency <= MAX_CONCURRENCY:
+    if limits.concurrency is not None and not 1 <= limits.concurrency <= MAX_CONCURRENCY:
         raise Invalid(f"The concurrency must be between 1 and {MAX_CONCURRENCY}.", code="invalid_limits")
     if limits.wave is not None and not 1 <= limits.wave <= MAX_ITEMS:
         raise Invalid(f"A wave has between 1 and {MAX_ITEMS} items.", code="invalid_limits")

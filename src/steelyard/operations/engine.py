@@ -34,7 +34,7 @@ from steelyard.operations.clock import RealClock
 from steelyard.operations.journal import Journal, new_operation
 from steelyard.operations.leases import ServerLease, Superseded
 from steelyard.operations.model import Operation, OperationKind, Phase
-from steelyard.operations.runner import Interrupted, PutAside, Runner
+from steelyard.operations.runner import Interrupted, MadeWay, PutAside, Runner
 
 log = structlog.get_logger("steelyard.operations")
 
@@ -51,6 +51,9 @@ QUEUE_POLL = 0.25
 DEFAULT_CONCURRENCY = 50
 DEFAULT_CONNECTIONS = 8
 """DBOS's own default is 20: it works in short transactions, and who finds none free waits."""
+ASIDE = f"{QUEUE}:aside"
+"""The queue of operations that made way for others of their kind (`Step.aside`)."""
+ASIDE_CONCURRENCY = 200
 SWEEP_EVERY = 5.0
 """Seconds between two looks for operations that nobody runs; a third of the servers' lease where that is less."""
 
@@ -83,6 +86,7 @@ class DurableOperations:
         self._launched = False
         self._sweeper: threading.Thread | None = None
         self._workflow: Callable[[str], None] = self._run
+        self._workflow_aside: Callable[[str], None] = self._run
 
     def register(self, *kinds: OperationKind) -> None:
         for kind in kinds:
@@ -113,6 +117,7 @@ class DurableOperations:
                     "enable_otlp": False,
                     "max_executor_threads": self._concurrency
                     + 8
+                    + ASIDE_CONCURRENCY
                     + sum(each.concurrency or 0 for each in self._kinds.values()),
                     "scheduler_polling_interval_sec": 3600.0,
                     "notification_listener_polling_interval_sec": 1.0,
@@ -123,7 +128,11 @@ class DurableOperations:
             def operation(operation_id: str) -> None:
                 self._run(operation_id)
 
-            self._workflow = operation
+            @DBOS.workflow(name="operation aside", max_recovery_attempts=None)
+            def operation_aside(operation_id: str) -> None:
+                self._run(operation_id, aside=True)
+
+            self._workflow, self._workflow_aside = operation, operation_aside
             DBOS.launch()
             DBOS.register_queue(
                 QUEUE,
@@ -131,14 +140,14 @@ class DurableOperations:
                 polling_interval_sec=QUEUE_POLL,
                 on_conflict="always_update",
             )
-            for kind in self._kinds.values():
-                if kind.concurrency is not None:
-                    DBOS.register_queue(
-                        _queue(kind),
-                        worker_concurrency=kind.concurrency,
-                        polling_interval_sec=QUEUE_POLL * 4,
-                        on_conflict="always_update",
-                    )
+            limits = {_queue(kind): kind.concurrency for kind in self._kinds.values() if kind.concurrency is not None}
+            for name, limit in {**limits, ASIDE: ASIDE_CONCURRENCY}.items():
+                DBOS.register_queue(
+                    name,
+                    worker_concurrency=limit,
+                    polling_interval_sec=QUEUE_POLL * 4,
+                    on_conflict="always_update",
+                )
         except SteelyardError:
             self.lease.release()
             raise
@@ -260,14 +269,29 @@ class DurableOperations:
         except Superseded:
             raise Interrupted from None
 
-    def _run(self, operation_id: str) -> None:
-        """The one DBOS workflow: an operation by its id."""
+    def _run(self, operation_id: str, *, aside: bool = False) -> None:
+        """The DBOS workflow: an operation by its id. `aside`: in the queue where it takes no place of its kind."""
+        made_way = False
         with self._clock.running(operation_id) as mine, structlog.contextvars.bound_contextvars(operation=operation_id):
             if mine and self._claim(operation_id):
                 try:
-                    self._runner.run(operation_id, self.lease.boot, remember=_remember)
+                    self._runner.run(operation_id, self.lease.boot, remember=_remember, makes_way=not aside)
                 except PutAside:
                     log.info("operation put aside")
+                except MadeWay:
+                    made_way = True
+        if made_way:
+            self._make_way(operation_id)
+
+    def _make_way(self, operation_id: str) -> None:
+        """The rest goes to the other queue. After a crash before that the sweep brings it back, and here again."""
+
+        def enqueue() -> None:
+            runs = DBOS.list_workflows(workflow_id_prefix=operation_id, load_input=False, load_output=False)
+            with SetWorkflowID(f"{operation_id}.{len(runs)}"):
+                DBOS.enqueue_workflow(ASIDE, self._workflow_aside, operation_id)
+
+        contextvars.Context().run(enqueue)
 
     def _claim(self, operation_id: str) -> bool:
         while True:

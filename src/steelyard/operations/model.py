@@ -112,6 +112,9 @@ class Step:
     """Seconds that the step may take, all its attempts together. Starts again when the server was restarted."""
     next: str | None = None
     """The next safe command when the deadline passes. May use `{operation_id}` and `{<param>}`."""
+    aside: bool = False
+    """It only waits for what others do in their own time. From here on the operation does not count in its kind's
+    `concurrency`: another one takes its place. For the last steps of a kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from steelyard.errors import Invalid, NotFound
 from steelyard.nouns import Actor
-from steelyard.operations.bulk import DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_ITEMS, BulkLimits, ItemPhase
+from steelyard.operations.bulk import MAX_CONCURRENCY, MAX_ITEMS, BulkLimits, ItemPhase
 from steelyard.operations.bulking import Bulk
 from steelyard.operations.model import Operation, Operations, Phase
 from steelyard.operations.views import ItemList, OperationAnswer, OperationList, accepted, item_view, operation_view
@@ -29,8 +29,8 @@ class Cancel(Because):
 class BulkBody(Body):
     action: str = Field(max_length=64, description="One of GET /v1/bulk/actions.")
     items: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_ITEMS)
-    concurrency: int = Field(
-        default=DEFAULT_CONCURRENCY, ge=1, le=MAX_CONCURRENCY, description="Most at work at a time."
+    concurrency: int | None = Field(
+        default=None, ge=1, le=MAX_CONCURRENCY, description="Most at work at a time. Without it the action's own limit."
     )
     wave: int | None = Field(
         default=None, ge=1, le=MAX_ITEMS, description="Items a wave; the next begins after its end."

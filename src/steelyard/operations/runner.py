@@ -52,6 +52,10 @@ class PutAside(Interrupted):
     """This run is over, the operation is not: it is paused, or another server has taken it over."""
 
 
+class MadeWay(Interrupted):
+    """This run has come to where the operation needs no place of its kind any more (`Step.aside`)."""
+
+
 class Clock(Protocol):
     """Time, as the runner needs it: the real one, or the fake's."""
 
@@ -78,15 +82,27 @@ class Runner:
         self._clock = clock
         self._guard = guard
 
-    def run(self, operation_id: str, owner: str, *, remember: Callable[[str, Callable[[], bool]], bool]) -> None:
+    def run(
+        self,
+        operation_id: str,
+        owner: str,
+        *,
+        remember: Callable[[str, Callable[[], bool]], bool],
+        makes_way: bool = False,
+    ) -> None:
         """Run all steps that are not done yet, then end the operation. `owner` has claimed it.
 
         `remember(name, function)` calls the function and may remember its answer for the next run. Raises `PutAside`
-        when the operation was paused, or is not `owner`'s any more.
+        when the operation was paused, or is not `owner`'s any more; where it `makes_way`, `MadeWay` at the first step
+        that takes no place of its kind.
         """
         operation = self._keep(self._journal.get, operation_id)
         names = [step.name for step in operation.steps if step.name != UNDO]
+        kind = self._kinds.get(operation.kind)
+        aside = frozenset(step.name for step in kind.steps if step.aside) if kind is not None and makes_way else ()
         for position, name in enumerate(names):
+            if name in aside:
+                raise MadeWay
             if not remember(name, partial(self.run_step, operation_id, owner, position, name)):
                 remember(UNDO, partial(self.undo, operation_id, owner, len(names)))
                 break

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.store.acknowledgements import Acknowledgements
+from steelyard.store.addresses import Addresses
 from steelyard.store.bulk import BatchRecords
 from steelyard.store.cables import Cables
 from steelyard.store.candidates import Candidates
@@ -25,6 +26,7 @@ from steelyard.store.operations import OperationRecords
 from steelyard.store.policies import Policies
 from steelyard.store.reconcilers import RunRecords
 from steelyard.store.secrets import Secrets, load_keys
+from steelyard.store.segments import Segments
 from steelyard.store.servers import ServerRecords
 from steelyard.store.sightings import Sightings
 from steelyard.store.tenancies import Tenancies
@@ -55,11 +57,13 @@ class Store:
         self.findings = Findings(database, self.events)
         self.policies = Policies(database)
         self.flips = FlipRecords(database)
+        self.segments = Segments(database)
         self.acknowledgements = Acknowledgements(database, self.events)
         self.workload = Workload(database)
         self.numbers = Numbers(database)
         self.tenancies = Tenancies(database)
         self.sightings = Sightings(database)
+        self.addresses = Addresses(database)
         self.leftovers = Leftovers(database, self.secrets)
 
     @classmethod

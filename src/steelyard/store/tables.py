@@ -226,6 +226,31 @@ flips = sa.Table(
     sa.Column("failed_at", UtcDateTime),
 )
 
+# Segments that nodes have to themselves
+
+segments = sa.Table(
+    "segments",
+    metadata,
+    sa.Column("network_id", sa.String(64), primary_key=True),
+    sa.Column("node_id", sa.String(36), unique=True),
+    # NULL while it is free; a node has one at most: both locks are constraints
+    sa.Column("role", sa.String(16)),
+    sa.Column("actor", sa.String(255)),
+    sa.Column("since", UtcDateTime),
+    sa.Column("asked_at", UtcDateTime),
+    # when the node was last given it: it may be about to put something there
+    sa.Column("freed_at", UtcDateTime),
+)
+
+segment_waits = sa.Table(
+    "segment_waits",
+    metadata,
+    sa.Column("node_id", sa.String(36), primary_key=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+)
+
 # Who had a node, and when it was cleaned
 
 tenancies = sa.Table(

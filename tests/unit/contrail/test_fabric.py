@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from steelyard.embedded.contrail.database import Database
-from steelyard.embedded.contrail.fabric import FabricManager, PortConfig, Switches
+from steelyard.embedded.contrail.fabric import FabricManager, PortConfig, Switches, wanted
 from steelyard.embedded.contrail.frame import FAULT_KINDS, OPERATIONS
 from steelyard.embedded.contrail.hardware import seed
 from steelyard.embedded.contrail.resources import Resources
@@ -90,6 +92,63 @@ def test_a_bond_is_on_both_leaves(scene: Scene) -> None:
     scene.bind(interface, "leaf1/Ethernet5", vlan=12)
     eventually(lambda: scene.port("leaf2/Ethernet5") == (None, []))
     assert scene.port("leaf1/Ethernet5") == (12, [])
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_members_of_a_bond_are_aggregated_on_switches_that_can(tmp_path: Path, knows: bool) -> None:
+    class Switch(BaseHTTPRequestHandler):
+        changes: ClassVar[list[dict[str, Any]]] = []
+
+        def _answer(self) -> None:
+            content = json.dumps({"port_id": "Ethernet1", **({"lag": None} if knows else {})}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = _answer
+
+        def do_PATCH(self) -> None:
+            self.changes.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    async def write(url: str) -> None:
+        switches = Switches(url, token, {})
+        await switches.write("leaf1", "Ethernet1", PortConfig(5, (6,), lacp=True), PortConfig(None, (7,)))
+        await switches.write("leaf1", "Ethernet1", PortConfig(5), PortConfig(5, (6,), lacp=True))
+        await switches.close()
+
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Switch) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asyncio.run(write(f"http://127.0.0.1:{server.server_address[1]}"))
+        server.shutdown()
+    first, second = ({"lag": "lacp"}, {"lag": None}) if knows else ({}, {})
+    assert Switch.changes == [
+        {"untagged_vlan": 5, "enabled": True, "add_tagged": [6], "remove_tagged": [7], **first},
+        {"untagged_vlan": 5, "enabled": True, "remove_tagged": [6], **second},
+    ]
+
+
+def test_a_port_group_of_two_says_lacp_unless_it_is_off(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.sqlite")
+    resources = Resources(database, rules())
+    seed(resources)
+    _group_with_tag(resources, 30)
+    (group,) = database.of_type("virtual-port-group")
+    assert not wanted(database)[("leaf1", "Ethernet1")].lacp
+    second = resources.create(INTERNAL, TYPES["physical-interface"], {"fq_name": [ROOT, "leaf1", "Ethernet2"]})
+    resources.add_ref(INTERNAL, TYPES["virtual-port-group"], group.uuid, second)
+    assert wanted(database)[("leaf1", "Ethernet1")] == wanted(database)[("leaf1", "Ethernet2")]
+    assert wanted(database)[("leaf1", "Ethernet1")] == PortConfig(None, (30,), lacp=True)
+    off = {"virtual_port_group_lacp_enabled": False}
+    resources.update(INTERNAL, TYPES["virtual-port-group"], group.uuid, off)
+    assert not wanted(database)[("leaf1", "Ethernet1")].lacp
+    database.close()
 
 
 def test_trap_1_is_seen_on_the_switch(scene: Scene) -> None:
@@ -194,7 +253,7 @@ def test_a_controller_that_lies_says_nothing_of_it(scene: Scene) -> None:
     interface = scene.interface(scene.network(), "leaf1/Ethernet10", vlan=17)
     scene.settled()
     believed = scene.controller.control("GET", "/fabric")["believed"]["leaf1/Ethernet10"]
-    assert believed == {"untagged": 17, "tagged": []}
+    assert believed == {"untagged": 17, "tagged": [], "lacp": False}
     assert scene.port("leaf1/Ethernet10") == (DISCOVERY, [])
     assert scene.show(VMI, interface)["virtual_port_group_back_refs"]  # in the config all is well
 

@@ -19,7 +19,7 @@ from steelyard.hardware.redfish.fake import FakeBmcProber
 from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.mending import Mending
-from steelyard.nouns import Actor, FlavorSpec, ImageSpec, Instance, NetworkPort, Node, NodePort, ServerSpec
+from steelyard.nouns import Actor, FlavorSpec, ImageSpec, Instance, Leftover, NetworkPort, Node, NodePort, ServerSpec
 from steelyard.operations.fake import FakeOperations
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -159,6 +159,11 @@ class Bench:
 
     def claim_for_nobody(self) -> None:
         self.world.nodes[self.free.id] = replace(self.free, instance_id=str(uuid.uuid4()))
+
+    def leave_in_the_controller(self) -> Leftover:
+        leftover = Leftover("instance-ip", str(uuid.uuid4()), "10.1.0.9", "no port has the address")
+        self.world.leftovers.append(leftover)
+        return leftover
 
     def attach_a_stranger(self) -> NetworkPort:
         """A port of a server that is elsewhere, bound to a NIC of the free node."""

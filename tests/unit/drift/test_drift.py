@@ -18,6 +18,7 @@ from steelyard.drift.model import (
     DetachPort,
     EmptySwitchPort,
     ForgetSecret,
+    RemoveLeftover,
     SetNodeTraits,
     SetProviderTraits,
     order,
@@ -283,3 +284,11 @@ def test_every_kind_has_a_severity(bench: Bench) -> None:
         assert each.reason
         assert each.evidence
         assert each.next.startswith(("steelyard ", "openstack "))
+
+
+def test_an_object_of_the_controller_that_nothing_uses(bench: Bench) -> None:
+    leftover = bench.leave_in_the_controller()
+    found = bench.found()["controller_leftover"]
+    assert (found.severity, found.subject) == (Severity.MINOR, f"instance-ip:{leftover.id}")
+    assert found.action == RemoveLeftover(kind="instance-ip", object_id=leftover.id)
+    assert leftover.reason in found.reason

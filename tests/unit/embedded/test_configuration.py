@@ -78,6 +78,7 @@ def test_each_service_knows_the_passwords_it_needs_and_no_more(cloud: Descriptio
         "etc/glance/glance-api.conf": {"glance"},
         "etc/neutron/neutron.conf": {"neutron", "nova", "placement", "ironic"},
         "etc/neutron/ml2_conf.ini": set(),
+        "etc/neutron/policy.yaml": set(),
         "etc/nova/nova.conf": {"nova", "placement", "neutron", "ironic"},
         "etc/ironic/ironic.conf": {"ironic"},
         "etc/keystone/identity_seed.json": set(USERS),

@@ -248,3 +248,20 @@ def test_home_json_is_what_the_rack_reads(root: Path) -> None:
     content = json.loads((root / "home.json").read_text())
     assert content["ramdisk_vlans"] == {"provisioning": 2001, "cleaning": 2002, "inspection": 2003, "rescue": 2005}
     assert content["rack_network"].startswith("127.")
+    assert (content["segments"], content["first_segment_vlan"]) == (8, 2101)
+
+
+@pytest.mark.parametrize(("nodes", "segments"), [(1, 1), (8, 8), (64, 64), (1000, 64)])
+def test_each_node_can_have_a_segment_up_to_a_limit(root: Path, nodes: int, segments: int) -> None:
+    made = home.prepare(root, OPENSTACK, Wish(nodes=nodes)).record
+    assert list(made.segment_vlans) == list(range(2101, 2101 + segments))
+
+
+def test_a_home_without_segments_gets_them_and_a_larger_rack_gets_more(root: Path) -> None:
+    home.prepare(root, OPENSTACK, Wish(nodes=4))
+    path = root / "home.json"
+    content = {key: value for key, value in json.loads(path.read_text()).items() if "segment" not in key}
+    path.write_text(json.dumps(content))
+    assert home.load(root, OPENSTACK).record.segments == 0
+    assert home.prepare(root, OPENSTACK, Wish()).record.segments == 4
+    assert home.prepare(root, OPENSTACK, Wish(nodes=6)).record.segments == 6

@@ -1,50 +1,13 @@
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import replace
 
 import pytest
 
-from steelyard.clouds.fake import FakeClouds, FakeWorld
 from steelyard.errors import Conflict, NotFound
 from steelyard.ipam.model import AddressState, OwnerKind
-from steelyard.ipam.service import IpamService
-from steelyard.nouns import Actor, FlavorSpec, ImageSpec, ServerSpec
 
-
-class Place:
-    """A tenant with a deployed server and a reserved port; another tenant with nothing but a network."""
-
-    def __init__(self) -> None:
-        self.world = FakeWorld()
-        self.clouds = FakeClouds(self.world)
-        self.service = IpamService(clouds=self.clouds)
-        self.demo = self.who("demo", "member")
-        self.other = self.who("other", "reader")
-        self.admin = self.who("admin", "admin")
-        self.node = self.world.add_node("bm-1")
-        self.blue = self.world.add_network("blue", project="demo", cidr="10.1.0.0/24")
-        self.world.add_network("green", project="other", cidr="10.1.0.0/24")
-        flavor = self.clouds.own.flavors.create(FlavorSpec("f", "bm.small"))
-        tenant = self.clouds.on_behalf_of(self.demo[1])
-        spec = ImageSpec("i", "raw", "sha256:" + hashlib.sha256(b"x").hexdigest(), 1)
-        image = tenant.images.create(spec, io.BytesIO(b"x"))
-        tenant.compute.create(ServerSpec("web", flavor.id, image.id, (self.blue.id,)))
-        self.world.settle()
-        self.world.fabric.add_port(
-            self.blue.id, now=self.world.now, mac="fa:16:3e:00:00:09", project_id=self.demo[0].project_id,
-            device_id="", device_owner="", name="kept", vnic_type="normal",
-        )  # fmt: skip
-
-    def who(self, project: str, role: str) -> tuple[Actor, str]:
-        token = self.world.token(project=project, roles={role})
-        return self.clouds.identity.validate(token), token
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place()
+from .conftest import Place
 
 
 def test_a_tenant_sees_who_has_what_but_no_node(place: Place) -> None:
@@ -102,3 +65,50 @@ def test_nothing_is_asked_for_one_address(place: Place) -> None:
     place.service.subnets(*place.admin)
     assert {name.partition(".")[2] for name in place.world.calls} <= {"all", "subnets"}
     assert max(place.world.calls.values()) <= 2
+
+
+def test_free_ranges_stand_between_what_is_taken(place: Place) -> None:
+    found = place.service.addresses(*place.demo, "blue", free=True)
+    rows = [(use.address, use.last, use.state.value, use.pool) for use in found.addresses]
+    assert rows == [
+        ("10.1.0.1", None, "gateway", False),
+        ("10.1.0.2", None, "allocated", True),
+        ("10.1.0.3", None, "reserved", True),
+        ("10.1.0.4", "10.1.0.254", "free", True),
+    ]
+    free = place.service.addresses(*place.demo, "blue", state=AddressState.FREE)
+    assert [(use.address, use.last) for use in free.addresses] == [("10.1.0.4", "10.1.0.254")]
+    assert found.plan.utilisation == free.plan.utilisation
+
+
+def test_virtual_and_physical_stand_in_one_list(place: Place) -> None:
+    machine = place.add_machine("vm-1")
+    place.world.settle()
+    found = place.service.addresses(*place.demo, "blue", state=AddressState.ALLOCATED)
+    assert [(use.owner.value, use.instance_name) for use in found.addresses] == [
+        ("bare metal", "web"),
+        ("virtual machine", "vm-1"),
+    ]
+    assert {use.instance_id for use in found.addresses} >= {machine.id}
+
+
+def test_a_network_has_the_sum_of_its_subnets_of_one_version(place: Place) -> None:
+    place.world.add_subnet(place.blue, "10.2.0.0/24")
+    place.world.add_subnet(place.blue, "fd00:1::/64")
+    four, six = sorted(place.service.networks(*place.demo), key=lambda each: each.version)
+    assert (four.cidrs, four.utilisation.total, four.utilisation.allocated) == (("10.1.0.0/24", "10.2.0.0/24"), 508, 1)
+    assert (six.cidrs, six.utilisation.total) == (("fd00:1::/64",), 2**64 - 1)
+
+
+def test_a_further_page_is_of_the_list_of_the_first(place: Place) -> None:
+    place.service.addresses(*place.demo, "blue")
+    place.world.calls.clear()
+    before = place.service.addresses(*place.demo, "blue", going_on=True)
+    assert not place.world.calls
+    place.reservations.reserve(*place.demo, "blue", ["10.1.0.99"], note="kept")
+    assert "10.1.0.99" in {use.address for use in place.service.addresses(*place.demo, "blue").addresses}
+    place.clock += 16
+    assert place.service.addresses(*place.demo, "blue", going_on=True).addresses != before.addresses
+    other = place.who("other", "member")
+    with pytest.raises(NotFound):
+        place.service.addresses(*other, "blue", going_on=True)

@@ -25,7 +25,7 @@ from steelyard_ironic import hardware, network, power, rescue
 
 CONF([], project="ironic")
 CONF.set_override("rpc_transport", "none")
-gates.ASK_AGAIN = 0.01
+gates.ASK_AGAIN = gates.ASK_AGAIN_WAITING = 0.01
 
 
 class Node(dict):  # type: ignore[type-arg]
@@ -73,15 +73,20 @@ class Task:
 
 
 def asking(given: dict[str, Any], calls: list[Any]) -> Any:
-    """An adapter that answers as the scene says."""
+    """An adapter that answers as the scene says; to the question for a segment with `segments`, one after the other."""
+    segments = list(given.get("segments", [[200, '{"network_id": null}']]))
 
     def post(url: str, **options: Any) -> Any:
         body = options["json"]
         calls.append(["asked", url, *([body] if body else [])])
-        if given.get("steelyard") == "away" or len(calls) <= given.get("away_for", 0):
+        gone = given.get("steelyard") in ("away", "gone at the flip gate" if url.endswith("/flip-gate") else "away")
+        if gone or len([call for call in calls if call[0] == "asked"]) <= given.get("away_for", 0):
             raise ksa.ConnectFailure("secret-in-a-client-libraries-text")
-        answer = mock.Mock(status_code=given.get("status", 200))
-        answer.json.side_effect = lambda: json.loads(given.get("body", "{}"))
+        status, text = given.get("status", 200), given.get("body", "{}")
+        if url.endswith("/segment"):
+            status, text = segments.pop(0) if len(segments) > 1 else segments[0]
+        answer = mock.Mock(status_code=status)
+        answer.json.side_effect = lambda: json.loads(text)
         return answer
 
     adapter = mock.Mock()
@@ -107,7 +112,7 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
         calls.append(["bmc", state])
 
     def added(self: Any, task: Any, network: str, groups: Any, net_type: Any) -> dict[str, str]:
-        calls.append(["stock", "add"])
+        calls.append(["stock", "add", *([] if network == "net" else [network])])
         made = [port for port in task.ports if port.address not in given.get("not_made", [])]
         for port in made:
             port.internal_info[net_type.vif_key] = f"vif of {port.address}"
@@ -120,11 +125,12 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
         calls.append(["stock", "clean up"])
 
     def removed(self: Any, task: Any, network: str, net_type: Any) -> None:
-        calls.append(["stock", "remove"])
+        calls.append(["stock", "remove", *([] if network == "net" else [network])])
         for port in task.ports:
             port.internal_info.pop(net_type.vif_key, None)
 
     CONF.set_override("flip_gate_patience", given.get("patience", 0), group="steelyard")
+    CONF.set_override("segment_patience", given.get("segment_patience", 5), group="steelyard")
     gates._adapter.cache_clear()
     with (
         mock.patch.multiple(redfish_power.RedfishPower, set_power_state=told_bmc, reboot=told_bmc),

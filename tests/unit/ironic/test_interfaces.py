@@ -162,7 +162,7 @@ class TestQuarantinePorts:
     def test_they_go_first(self, play: Scene, do: str, stock: str) -> None:
         done = play(do, extra=PARKED, ports=["q1", "q2"])
         assert done["error"] is None
-        assert done["calls"][:5] == [
+        assert [call for call in done["calls"] if call[:2] != ["asked", SEGMENT]][:5] == [
             ["asked", f"http://steelyard.test:8990/v1/nodes/{NODE}/network-gate"],
             ["ports", {"device_id": NODE, "name": "steelyard-quarantine"}],
             ["delete", "q1"],
@@ -179,6 +179,7 @@ class TestQuarantinePorts:
 
 
 TENANT, CLEANING, PROVISIONING = "tenant_vif_port_id", "cleaning_vif_port_id", "provisioning_vif_port_id"
+SEGMENT = f"http://steelyard.test:8990/v1/nodes/{NODE}/segment"
 GATE = f"http://steelyard.test:8990/v1/nodes/{NODE}/flip-gate"
 TWO = [{"address": "mac-1"}, {"address": "mac-2", "pxe": False}]
 ATTACHED = [{"address": "mac-1", "info": {TENANT: "vif-1"}}, {"address": "mac-2"}]
@@ -194,7 +195,8 @@ class TestVerified:
 
     def test_a_ramdisks_network_on_all_nics(self, play: Scene) -> None:
         done = play("add", nics=TWO)
-        assert [call[0] for call in done["calls"]] == ["stock", "asked"]
+        assert [call[0] for call in done["calls"]] == ["asked", "stock", "asked"]
+        assert done["calls"][0] == ["asked", SEGMENT, {"role": "cleaning"}]
         assert asked(done) == [{
             "role": "cleaning", "joined": True, "nics": [
                 {"mac": "mac-1", "network_id": "net", "port_id": "vif of mac-1"},
@@ -246,10 +248,9 @@ class TestVerified:
                 {"status": 409, "body": json.dumps({"detail": "The switch carries VLAN 9."})},
                 "The switch carries VLAN 9.",
             ),
-            ({"steelyard": "away"}, "cannot be reached (ConnectFailure)"),
+            ({"steelyard": "gone at the flip gate"}, "cannot be reached (ConnectFailure)"),
             ({"status": 500, "body": "<html>"}, "HTTP 500"),
             ({"status": 404, "body": "{}"}, "HTTP 404"),
-            ({"endpoint": ""}, "no address of Steelyard"),
         ],
     )
     def test_without_a_yes_the_step_fails_and_the_nics_are_taken_off(
@@ -269,13 +270,81 @@ class TestVerified:
         assert done["error"][0] == "SteelyardRefused"
 
     def test_a_steelyard_that_is_being_restarted_is_waited_for(self, play: Scene) -> None:
-        done = play("add", away_for=3, patience=5)
+        done = play("remove", nics=[{"address": "mac-1", "info": {CLEANING: "c1"}}], away_for=3, patience=5)
         assert done["error"] is None
-        assert len(asked(done)) == 3
+        assert len(asked(done)) == 4
 
     def test_but_not_one_that_has_said_no(self, play: Scene) -> None:
         done = play("remove", nics=[{"address": "mac-1", "info": {CLEANING: "c1"}}], status=409, patience=5)
         assert len(asked(done)) == 1
+
+
+OWN = "22222222-2222-4333-8444-555555555555"
+GIVEN = [200, json.dumps({"network_id": OWN, "network": "segment-003", "shared": False})]
+NONE_FREE = [409, json.dumps({"code": "segments_exhausted", "detail": "8 of 8 are leased."})]
+
+
+class TestSegments:
+    """Before a node is put on a network for an agent, Steelyard is asked for the one that it has to itself."""
+
+    def test_the_node_is_put_on_it_and_that_is_verified(self, play: Scene) -> None:
+        done = play("add", segments=[GIVEN], internal={"steelyard": {"used": "then"}})
+        assert done["calls"][0] == ["asked", SEGMENT, {"role": "cleaning"}]
+        assert done["calls"][1] == ["stock", "add", OWN]
+        [body] = asked(done)
+        assert [nic["network_id"] for nic in body["nics"]] == [OWN]
+        assert done["internal"]["steelyard"] == {"used": "then", "segments": {"cleaning": OWN}}
+        assert done["saved"] == 1
+
+    def test_its_ports_are_looked_for_there_when_it_is_taken_off(self, play: Scene) -> None:
+        internal = {"steelyard": {"segments": {"cleaning": OWN, "rescue": "another"}}}
+        done = play("remove", nics=[{"address": "mac-1", "info": {CLEANING: "c1"}}], internal=internal)
+        assert done["calls"][0] == ["stock", "remove", OWN]
+        assert done["internal"]["steelyard"]["segments"] == {"rescue": "another"}
+
+    def test_what_cannot_be_verified_is_taken_off_it_and_stays_noted(self, play: Scene) -> None:
+        done = play("add", segments=[GIVEN], status=409, body=json.dumps({"detail": "The switch carries VLAN 9."}))
+        assert done["error"][0] == "SteelyardRefused"
+        assert done["calls"][-1] == ["stock", "remove", OWN]
+        assert done["internal"]["steelyard"]["segments"] == {"cleaning": OWN}, "a port of it may be left there"
+
+    def test_while_none_is_free_it_waits_and_is_on_no_network(self, play: Scene) -> None:
+        done = play("add", segments=[NONE_FREE, NONE_FREE, GIVEN])
+        assert done["error"] is None
+        assert [call[0] for call in done["calls"]] == ["asked", "asked", "asked", "stock", "asked"]
+
+    def test_a_restart_of_steelyard_meanwhile_is_waited_for(self, play: Scene) -> None:
+        done = play("add", segments=[NONE_FREE, [503, "{}"], NONE_FREE, GIVEN], patience=5)
+        assert done["error"] is None
+        assert done["calls"][4] == ["stock", "add", OWN]
+
+    def test_not_for_ever(self, play: Scene) -> None:
+        done = play("add", segments=[NONE_FREE], segment_patience=0)
+        assert done["error"][0] == "SteelyardRefused"
+        assert done["error"][1].endswith("join a cleaning network: 8 of 8 are leased.")
+        assert [call[0] for call in done["calls"]] == ["asked"]
+
+    @pytest.mark.parametrize(
+        ("scene", "said"),
+        [
+            ({"steelyard": "away"}, "cannot be reached (ConnectFailure)"),
+            ({"endpoint": ""}, "no address of Steelyard"),
+            ({"segments": [[404, "{}"]]}, "HTTP 404"),
+            ({"segments": [[409, json.dumps({"code": "other", "detail": "It is retired."})]]}, "It is retired."),
+            ({"segments": [[200, "[]"]]}, "did not say which network"),
+            ({"segments": [[500, "<html>"]]}, "HTTP 500"),
+        ],
+    )
+    def test_without_an_answer_it_is_on_no_network_at_all(self, play: Scene, scene: dict[str, Any], said: str) -> None:
+        done = play("add", **scene)
+        assert said in done["error"][1]
+        assert "secret" not in done["error"][1]
+        assert "stock" not in [call[0] for call in done["calls"]]
+
+    def test_where_there_is_no_pool_it_is_the_configured_network(self, play: Scene) -> None:
+        done = play("add", internal={"steelyard": {"segments": {"cleaning": OWN}}})
+        assert done["calls"][1] == ["stock", "add"]
+        assert done["internal"]["steelyard"]["segments"] == {}
 
 
 class TestRescue:

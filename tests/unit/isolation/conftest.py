@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from steelyard.clouds.observing import Observer
 from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By, Flips
+from steelyard.isolation.segments import Segments
 from steelyard.isolation.service import IsolationService
 from steelyard.isolation.work import reconcilers
 from steelyard.nouns import FlavorSpec, ImageSpec, Instance, NetworkPort, Node, NodePort, ServerSpec, SwitchPort
@@ -29,7 +31,7 @@ BY = By("test", "because")
 class Bench:
     """The world, the room, and what is true of the one server."""
 
-    def __init__(self, home: Path, store: Store):
+    def __init__(self, home: Path, store: Store, **settings: Any):
         self.world = FakeWorld()
         self.clouds = FakeClouds(self.world)
         self.store = store
@@ -41,19 +43,20 @@ class Bench:
         self.seconds = 0.0
         self.signals: list[str] = []
         self._due: list[tuple[float, Callable[[], None]]] = []
-        self.settings = Settings(home=home)
+        self.settings = Settings(home=home, **settings)
+        self.segments = Segments(clouds=self.clouds, store=store, settings=self.settings)
         self.flips = self.new_flips(self.readers)
         self.service = IsolationService(
             clouds=self.clouds, switches=self.readers, settings=self.settings, store=store, flips=self.flips,
-            observer=Observer(self.clouds, fresh=0.0),
+            observer=Observer(self.clouds, fresh=0.0), segments=self.segments,
         )  # fmt: skip
         self.world.power_gate = self.service.power_gate
-        self.reconciler, _ = reconcilers(self.service)
+        self.reconciler, _, self.segments_reconciler = reconcilers(self.service)
 
     def new_flips(self, readers: SwitchReaders) -> Flips:
         return Flips(
             clouds=self.clouds, store=self.store, switches=readers, settings=self.settings, clock=lambda: self.seconds,
-            sleep=self.sleep,
+            sleep=self.sleep, segments=self.segments,
         )  # fmt: skip
 
     def sleep(self, seconds: float) -> None:

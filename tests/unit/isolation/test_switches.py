@@ -110,10 +110,10 @@ def test_one_switch_has_its_ports_in_order(site: Site, reference: str) -> None:
     answer = site.client.get(f"{SWITCHES}/{reference}", headers=site.admin)
     assert answer.status_code == 200, answer.text
     assert answer.json()["switch"]["port_list"] == [
-        {"port": "Ethernet2", "mode": "routed", "untagged_vlan": None, "tagged_vlans": "", "enabled": False,
-         "lag": None, "extra": "routed"},
-        {"port": "Ethernet10", "mode": "trunk", "untagged_vlan": None, "tagged_vlans": "5-7, 20", "enabled": True,
-         "lag": "Po1", "extra": None},
+        {"port": "Ethernet2", "mode": "routed", "untagged_vlan": None, "parked_vlan": None,
+         "tagged_vlans": "", "enabled": False, "lag": None, "extra": "routed"},
+        {"port": "Ethernet10", "mode": "trunk", "untagged_vlan": None, "parked_vlan": None,
+         "tagged_vlans": "5-7, 20", "enabled": True, "lag": "Po1", "extra": None},
     ]  # fmt: skip
 
 

@@ -141,16 +141,6 @@ class TestVerified:
         conductor.leaves("provisioning")
         assert passes(bench, Flip("tenant", False, (NicWanted(left.mac, left.port_id),))).verified
 
-    def test_a_bond_is_bound_to_one_of_its_nics(self, bench: Bench, conductor: Conductor) -> None:
-        [first] = conductor.joins("provisioning").nics
-        second = conductor.nics[1]
-        assert second.link is not None
-        bench.world.tamper_switch(second.link, bench.segment("provisioning"))
-        bond = Flip("tenant", True, (NicWanted(first.mac, first.port_id), NicWanted(second.mac, first.port_id)))
-        assert passes(bench, bond).verified
-        bench.world.tamper_switch(second.link, None)
-        assert "leaf2" in refusal(bench, bond).detail
-
     def test_it_asks_little(self, bench: Bench, conductor: Conductor) -> None:
         checking = verifier(bench)
         checking.verify(bench.node_id, conductor.joins("cleaning"), BY)

@@ -77,7 +77,7 @@ def runs(command: str) -> bool:
     assert words[0] == "steelyard", command
     name, *rest = words[1:]
     found: Any = typer.main.get_command(main._load(name))  # type: ignore[arg-type]
-    if hasattr(found, "commands"):
+    while hasattr(found, "commands"):
         found, rest = found.commands[rest[0]], rest[1:]
     options = {each for parameter in found.params for each in parameter.opts}
     return {word for word in rest if word.startswith("--")} <= options

@@ -20,6 +20,20 @@ def network(name: str, project: str, *, id: str | None = None, shared: bool = Fa
     return Network(id or f"id-{name}", name, project, shared, "ACTIVE", 100, "vlan", "physnet1")
 
 
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("segment-001", True), ("segment-1", False), ("my-segment-001", False), ("other", False)]
+)
+def test_segments_are_the_operators_by_pattern_or_id(name: str, is_one: bool) -> None:
+    operators = OperatorNetworks({}, ["segment-[0-9][0-9][0-9]", "id-of-one"])
+    assert (operators.role_of(network(name, "service")) is NetworkRole.SEGMENT) is is_one
+    assert operators.role_of(network("x", "service", id="id-of-one")) is NetworkRole.SEGMENT
+    assert operators.reserves(name) is is_one
+    if is_one:
+        with pytest.raises(Forbidden, match="the operator's segment network"):
+            model.check_attachable(network(name, "service"), operators)
+        assert not model.visible(network(name, "service", shared=True), TENANT, operators)
+
+
 def port(device_id: str | None, device_owner: str | None, name: str = "") -> NetworkPort:
     return NetworkPort(
         "port-1", name, "n", "p", "aa:bb:cc:00:00:01", (), device_id, device_owner, None, None, None, None

@@ -106,3 +106,20 @@ def test_a_second_network_of_the_name_is_refused(place: Place) -> None:
 def test_a_name_may_hold_a_slash(place: Place) -> None:
     place.create(place.demo, name="a/b", subnets=["10.1.0.0/24"])
     assert place.client.get("/v1/networks/a%2Fb", headers=place.demo).json()["network"]["name"] == "a/b"
+
+
+def test_a_network_of_both_versions_with_pools_and_routes(place: Place) -> None:
+    made = place.create(
+        place.demo, name="blue", subnets=["10.1.0.0/24", "fd00:1::/64"],
+        pools=[{"first": "10.1.0.100", "last": "10.1.0.110"}],
+        host_routes=[{"destination": "10.9.0.0/16", "next_hop": "10.1.0.2"}],
+    )  # fmt: skip
+    assert made.status_code == 201
+    four, six = made.json()["network"]["subnets"]
+    assert four["pools"] == [{"first": "10.1.0.100", "last": "10.1.0.110"}]
+    assert four["host_routes"] == [{"destination": "10.9.0.0/16", "next_hop": "10.1.0.2"}]
+    assert (six["cidr"], six["gateway"], six["host_routes"]) == ("fd00:1::/64", "fd00:1::1", [])
+    shown = place.client.get("/v1/networks/blue", headers=place.demo).json()["network"]
+    assert shown == made.json()["network"]
+    refused = place.create(place.demo, name="red", subnets=["10.2.0.0/24"], pools=[{"first": "10.2.0.1", "last": "x"}])
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_pool")

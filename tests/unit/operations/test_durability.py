@@ -245,6 +245,112 @@ class TestLimits:
             engine.close()
             store.close()
 
+    def test_who_waits_aside_takes_nobodys_place(self, tmp_path: Path) -> None:
+        lock = threading.Lock()
+        now, most = 0, 0
+        go = threading.Event()
+        worked: list[str] = []
+
+        def work(ctx: StepContext) -> Outcome:
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.05)
+            with lock:
+                now -= 1
+                worked.append(ctx.operation_id)
+            return Done({"worked": True})
+
+        def wait(ctx: StepContext) -> Outcome:
+            assert ctx.results["worked"]
+            return Done() if go.is_set() else Retry(0.05, "the gate")
+
+        store, engine = engine_in(tmp_path)
+        kind = OperationKind("test.kind", [Step("work", work), Step("wait", wait, aside=True)], concurrency=1)
+        engine.register(kind)
+        engine.launch()
+        try:
+            started = [engine.start("test.kind", {}, ACTOR) for _ in range(4)]
+            Server.until(lambda: all(engine.get(each.id).waiting_for == "the gate" for each in started))
+            go.set()
+            Server.until(lambda: all(engine.get(each.id).phase is Phase.SUCCEEDED for each in started))
+            assert most == 1
+            assert sorted(worked) == sorted(each.id for each in started)
+        finally:
+            engine.close()
+            store.close()
+
+    def test_who_waits_aside_can_be_cancelled_and_clean_up(self, tmp_path: Path) -> None:
+        undone = threading.Event()
+
+        def undo(_: StepContext) -> Outcome:
+            undone.set()
+            return Done()
+
+        store, engine = engine_in(tmp_path)
+        steps = [Step("wait", lambda _: Retry(0.05, "for ever"), aside=True)]
+        engine.register(OperationKind("test.kind", steps, on_failure=undo, concurrency=1))
+        engine.launch()
+        try:
+            operation = engine.start("test.kind", {}, ACTOR)
+            Server.until(lambda: engine.get(operation.id).waiting_for == "for ever")
+            engine.cancel(operation.id)
+            Server.until(lambda: engine.get(operation.id).phase is Phase.CANCELLED)
+            assert undone.is_set()
+        finally:
+            engine.close()
+            store.close()
+
+    def test_who_waits_aside_goes_on_after_a_restart(self, tmp_path: Path) -> None:
+        worked: list[str] = []
+        go = threading.Event()
+
+        def work(ctx: StepContext) -> Outcome:
+            worked.append(ctx.operation_id)
+            return Done()
+
+        def wait(_: StepContext) -> Outcome:
+            return Done() if go.is_set() else Retry(0.05, "the gate")
+
+        kind = OperationKind("test.kind", [Step("work", work), Step("wait", wait, aside=True)], concurrency=1)
+        for again in (False, True):
+            store, engine = engine_in(tmp_path)
+            engine.register(kind)
+            engine.launch()
+            try:
+                if not again:
+                    operation = engine.start("test.kind", {}, ACTOR)
+                    Server.until(lambda: engine.get(operation.id).waiting_for == "the gate")  # noqa: B023
+                else:
+                    go.set()
+                    Server.until(lambda: engine.get(operation.id).phase is Phase.SUCCEEDED)  # noqa: B023
+            finally:
+                engine.close()
+                store.close()
+        assert worked == [operation.id]
+
+    def test_who_got_lost_on_the_way_aside_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As after a crash between leaving one queue and entering the other."""
+        store, engine = engine_in(tmp_path)
+        make_way, lost = engine._make_way, threading.Event()
+
+        def lose_once(operation_id: str) -> None:
+            if lost.is_set():
+                make_way(operation_id)
+            lost.set()
+
+        monkeypatch.setattr(engine, "_make_way", lose_once)
+        engine.register(OperationKind("test.kind", [Step("wait", lambda _: Done(), aside=True)], concurrency=1))
+        engine.launch()
+        try:
+            operation = engine.start("test.kind", {}, ACTOR)
+            Server.until(lambda: engine.get(operation.id).phase is Phase.SUCCEEDED)
+            assert lost.is_set()
+        finally:
+            engine.close()
+            store.close()
+
     def test_nothing_is_started_after_the_close(self, tmp_path: Path) -> None:
         store, engine = engine_in(tmp_path)
         engine.register(OperationKind("test.kind", []))

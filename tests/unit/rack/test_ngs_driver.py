@@ -91,6 +91,26 @@ def test_networks_ports_bonds_and_trunks(rack: StandaloneRack, drive: Driver) ->
     assert vlans["120"] == "5a0b"
 
 
+def test_a_bonds_port_is_in_a_group_while_it_is_plugged(rack: StandaloneRack, drive: Driver) -> None:
+    drive(("plug_bond_to_network", {"bond_id": "Ethernet2", "segmentation_id": 123}))
+    assert rack.port("leaf1/Ethernet2")["lag"] == "lacp"
+    drive(plug("Ethernet2", 124))
+    assert rack.port("leaf1/Ethernet2")["lag"] is None, "a ramdisk boots over one NIC, without LACP"
+    drive(("plug_bond_to_network", {"bond_id": "Ethernet2", "segmentation_id": 123}))
+    drive(("unplug_bond_from_network", {"bond_id": "Ethernet2", "segmentation_id": 123}))
+    assert (rack.port("leaf1/Ethernet2")["untagged_vlan"], rack.port("leaf1/Ethernet2")["lag"]) == (None, None)
+
+
+def test_no_tag_stays_when_the_untagged_network_goes(rack: StandaloneRack, drive: Driver) -> None:
+    drive(
+        plug("Ethernet3", 125, trunk_details={"sub_ports": [{"segmentation_id": 303, "port_id": "x"}]}),
+        unplug("Ethernet3", 126),
+    )
+    assert rack.port("leaf1/Ethernet3")["tagged_vlans"] == [303], "it is on another network, whose tags stay"
+    drive(unplug("Ethernet3", 125))
+    assert rack.port("leaf1/Ethernet3")["tagged_vlans"] == []
+
+
 def test_unplugging_is_of_one_network_and_idempotent(drive: Driver) -> None:
     answers = drive(
         plug("Ethernet3", 121),

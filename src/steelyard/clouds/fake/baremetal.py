@@ -25,6 +25,9 @@ FIELDS = {
 """Ironic's fields that can be set, and what the noun calls them."""
 DEFAULT_POWER = {"steelyard-redfish": "steelyard-redfish", "steelyard-ipmi": "steelyard-ipmi"}
 """The power interfaces that our hardware types choose by themselves (steelyard_ironic.hardware)."""
+CONNECTIVITY = frozenset({"/portgroup_uuid", "/pxe_enabled", "/local_link_connection", "/physical_network"})
+"""What Ironic changes of a port only in these states, or in maintenance (ConductorManager.update_port)."""
+RECABLED = frozenset({"enroll", "inspecting", "inspect wait", "manageable"})
 UNSEEN = {"inspect_interface", "deploy_interface", "retired_reason"}
 
 
@@ -149,6 +152,8 @@ class FakeNodes(_OfNodes):
             raise Conflict(f'can not delete node "{node.id}" while it is in provision state "{node.provision_state}"')
         for port in [port for port in self.world.node_ports.values() if port.node_id == node.id]:
             del self.world.node_ports[port.id]
+        for bond in [bond for bond in self.world.bonds.values() if bond.node_id == node.id]:
+            del self.world.bonds[bond.id]
         for own in [own for own in self.world.fabric.ports.values() if own.device_id == node.id]:
             self.world.fabric.remove_port(own.id)
         self.world.inspections.pop(node.id, None)
@@ -225,7 +230,12 @@ class FakeNodePorts(_OfNodes):
     @call
     def update(self, port_id: str, changes: Mapping[str, Any]) -> NodePort:
         port = self._find(port_id)
-        self.unlocked(self.find(port.node_id))
+        node = self.unlocked(self.find(port.node_id))
+        if CONNECTIVITY & changes.keys() and node.provision_state not in RECABLED and not node.maintenance:
+            raise Conflict(
+                f"port {port_id} can not have any connectivity attributes updated while node {node.id} is in state "
+                f"{node.provision_state} and not in maintenance"
+            )
         for path, value in changes.items():
             port = self._set(port, path, value)
         self.world.node_ports[port.id] = port
@@ -244,6 +254,10 @@ class FakeNodePorts(_OfNodes):
             return replace(port, physical_network=value)
         if path == "/name":
             return replace(port, name=value)
+        if path == "/portgroup_uuid":
+            if value is not None and value not in self.world.bonds:
+                raise Invalid(f"port group {value} could not be found")
+            return replace(port, bond_id=value)
         if path.startswith("/extra"):
             return port
         raise Invalid(f"couldn't apply patch: there is no {path}")

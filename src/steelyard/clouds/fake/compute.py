@@ -85,7 +85,7 @@ class FakeCompute(FakePort):
         )  # fmt: skip
         world.instances[instance.id] = instance
         world.history.acted(instance.id, "create", actor)
-        world.wanted[instance.id] = nova.Wanted(flavor, spec.network_ids)
+        world.wanted[instance.id] = nova.Wanted(flavor, spec.network_ids, spec.security_groups)
         return self._shown(instance)
 
     @call

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
+from steelyard.clouds.fake.units import units
 from steelyard.errors import Conflict, Duplicate, NotFound
-from steelyard.nouns import FixedAddress, Network, NetworkPort, Node, NodePort, Subnet, SwitchLink
+from steelyard.nouns import (
+    Bond,
+    FixedAddress,
+    Lag,
+    Network,
+    NetworkPort,
+    Node,
+    NodePort,
+    Subnet,
+    SwitchLink,
+)
 
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
+SEGMENT_VLANS = range(2101, 2400)
 
 
 class FakeFabric:
@@ -58,7 +71,7 @@ class FakeFabric:
         if network is None:
             raise NotFound(f"network {network_id} could not be found")
         addresses = [
-            FixedAddress(subnet_id, address if address and _within(address, subnet) else self._next(subnet))
+            FixedAddress(subnet_id, address if address and _within(address, subnet) else self.next_free(subnet))
             for subnet_id in network.subnet_ids
             if addressed and (subnet := self.subnets[subnet_id])
         ]
@@ -78,30 +91,61 @@ class FakeFabric:
         if nic.link is not None:
             self.switches.write(nic.link, self.networks[port.network_id].segmentation_id)
 
-    def bind_at(self, port: NetworkPort, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
+    def bind_at(
+        self, port: NetworkPort, node_id: str, mac: str, link: SwitchLink, lag: Lag | None = None
+    ) -> NetworkPort:
         """The same for a switch port that is named. One that is bound there already is not written to the switch
         again: ML2 sees no change."""
-        if port.link is not None and port.link != link:
-            self.switches.write(port.link, None)
-        if port.link != link or port.host_id != node_id or port.status != "ACTIVE":
-            self.switches.write(link, self.networks[port.network_id].segmentation_id)
-        bound = replace(port, host_id=node_id, mac=mac.lower(), link=link, status="ACTIVE", vnic_type="baremetal")
+        links = lag.links if lag else (link,)
+        if port.links and port.links != links:
+            self._unplug(port)
+        if port.links != links or port.host_id != node_id or port.status != "ACTIVE":
+            self._plug(port, links)
+        bound = replace(
+            port, host_id=node_id, mac=mac.lower(), link=links[0], more_links=links[1:], status="ACTIVE",
+            vnic_type="baremetal",
+        )  # fmt: skip
         self.ports[port.id] = bound
+        for subport in port.subports:
+            self.ports[subport.port_id] = replace(self.ports[subport.port_id], status="ACTIVE")
         return bound
 
+    def set_subports(self, port: NetworkPort) -> None:
+        """A port with other sub-interfaces than before; the switch follows."""
+        self.ports[port.id] = port
+        if port.links:
+            self._plug(port, port.links)
+
     def unbind(self, port: NetworkPort) -> None:
-        self.ports[port.id] = replace(port, host_id=None, link=None, status="DOWN")
-        if port.link is not None:
-            self.switches.write(port.link, None)
+        self.ports[port.id] = replace(port, host_id=None, link=None, more_links=(), status="DOWN")
+        self._unplug(port)
 
     def remove_port(self, port_id: str) -> None:
         port = self.ports.pop(port_id, None)
-        if port is not None and port.link is not None:
-            self.switches.write(port.link, None)
+        if port is not None:
+            self._unplug(port)
+
+    def _plug(self, port: NetworkPort, links: tuple[SwitchLink, ...]) -> None:
+        tagged = frozenset(subport.vlan for subport in port.subports)
+        for link in links:
+            self.switches.write(link, self.networks[port.network_id].segmentation_id, tagged)
+
+    def _unplug(self, port: NetworkPort) -> None:
+        for link in port.links:
+            self.switches.write(link, None)
+
+    def holding(self, spec: HoldSpec) -> NetworkPort | None:
+        """The port that was made for this very wish before."""
+        for port in self.ports.values():
+            if (port.network_id, port.mac, port.device_owner) != (spec.network_id, spec.mac, spec.device_owner):
+                continue
+            if any(f.subnet_id == spec.subnet_id and spec.address in (None, f.address) for f in port.addresses):
+                return port
+        return None
 
     def flip(
         self, node: Node, nics: list[NodePort], *, role_network: str | None, tenant: bool, now: datetime,
-        project_id: str | None,
+        project_id: str | None, bonds: Mapping[str, Bond],
     ) -> None:  # fmt: skip
         """Bring the node's attachments to what its state wants: Ironic's neutron interface, in one idempotent step.
 
@@ -124,12 +168,17 @@ class FakeFabric:
                 )  # fmt: skip
                 self.bind(port, node.id, nic)
         if tenant:
-            ordered = sorted(nics, key=lambda nic: (not nic.pxe_enabled, nic.mac))
-            for port, nic in zip(sorted(vifs, key=lambda vif: vif.created_at or now), ordered, strict=False):
-                if port.host_id is None:
-                    self.bind(port, node.id, nic)
+            ordered = units(nics, bonds)
+            by_mac = {unit.mac: unit for unit in ordered}
+            for port in sorted(vifs, key=lambda vif: vif.created_at or now):
+                taken = {other.mac for other in self.ports.values() if other.host_id == node.id and other.link}
+                free = [unit for unit in ordered if unit.mac not in taken and unit.links]
+                unit = by_mac.get(port.mac) if port.mac not in taken else None
+                if port.host_id is None and (unit := unit or next(iter(free), None)) is not None and unit.links:
+                    self.bind_at(port, node.id, unit.mac, unit.links[0], unit.lag)
 
-    def _next(self, subnet: Subnet) -> str:
+    def next_free(self, subnet: Subnet) -> str:
+        """The next address that the pools hand out. Raises `Conflict` when none is left."""
         taken = self._taken_in(subnet.id)
         for address in _pool(subnet):
             if str(address) not in taken:

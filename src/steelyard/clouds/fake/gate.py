@@ -1,4 +1,4 @@
-"""The fake of `steelyard_ironic`'s power gate: what the conductor asks before a deployed node gets power."""
+"""The fake of what `steelyard_ironic` asks: before a deployed node gets power, and for a network of the node's own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DRIVER = "steelyard-redfish"
 PARKED = "steelyard_parked"
+NETWORK_INTERFACE = "steelyard"
 
 
 def passes(world: FakeWorld, node: Node) -> bool:
@@ -35,3 +36,17 @@ def passes(world: FakeWorld, node: Node) -> bool:
     finally:
         world.locked.discard(node.id)
     return True
+
+
+def network(world: FakeWorld, node: Node, role: str | None) -> str | None:
+    """Id of the network that the node is put on for this role; None: on none, or not yet, as it waits for its own."""
+    world.waiting.discard(node.id)
+    if role is None:
+        return None
+    if world.segment_gate is None or node.network_interface != NETWORK_INTERFACE:
+        return world.role_networks[role]
+    try:
+        return world.segment_gate(node.id, role) or world.role_networks[role]
+    except SteelyardError:
+        world.waiting.add(node.id)
+        return None

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from steelyard.clouds.fake import gate
 from steelyard.clouds.fake.hardware import report
 from steelyard.clouds.fake.machines import (
     CLEAN_STEP,
@@ -83,10 +84,11 @@ def arrange_networks(world: FakeWorld, node: Node) -> None:
     world.fabric.flip(
         node,
         [port for port in world.node_ports.values() if port.node_id == node.id],
-        role_network=world.role_networks[role] if role else None,
+        role_network=gate.network(world, node, role),
         tenant=node.provision_state in TENANTS,
         now=world.now,
         project_id=world.service_project,
+        bonds=world.bonds,
     )
 
 
@@ -118,6 +120,9 @@ def step(world: FakeWorld, node: Node) -> bool:
     work = WORK.get(node.provision_state)
     if work is None or node.id in world.hung:
         return False
+    if node.id in world.waiting:
+        arrange_networks(world, node)  # asks again
+        return node.id not in world.waiting
     state = work.next or node.target_provision_state or "available"
     if node.id in world.unreachable:
         world.broken.setdefault((node.id, work.job), "the BMC does not answer")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from steelyard.clouds.fake import nova
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
+from steelyard.nouns import AttachmentSpec, Lag, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
 
 
 class FakeNetworks(FakePort):
@@ -65,6 +65,7 @@ class FakeNetworks(FakePort):
             id=str(uuid.uuid4()), name=spec.name, network_id=network.id, project_id=self._owner(spec.project_id),
             cidr=str(cidr), gateway=spec.gateway or nova.gateway(spec.cidr),
             pools=spec.pools or nova.pools(spec.cidr), dhcp=spec.dhcp, dns_servers=spec.dns_servers,
+            host_routes=spec.host_routes,
         )  # fmt: skip
         return self.world.fabric.add_subnet(subnet)
 
@@ -133,18 +134,18 @@ class FakeAttachments(FakePort):
         on_network = [port for port in fabric.ports.values() if port.network_id == spec.network_id]
         for port in on_network:
             if (port.name, port.device_id, port.mac) == (spec.name, spec.node_id, spec.mac.lower()):
-                return fabric.bind_at(port, spec.node_id, spec.mac, spec.link)
+                return fabric.bind_at(port, spec.node_id, spec.mac, spec.link, spec.lag)
         if any(port.mac == spec.mac.lower() for port in on_network):
             raise Duplicate(f"the MAC address {spec.mac} is in use on network {spec.network_id}")
         port = fabric.add_port(
             spec.network_id, now=self.world.now, mac=spec.mac.lower(), project_id=self.actor.project_id,
             device_id=spec.node_id, device_owner=spec.device_owner, name=spec.name, addressed=spec.with_address,
         )  # fmt: skip
-        return fabric.bind_at(port, spec.node_id, spec.mac, spec.link)
+        return fabric.bind_at(port, spec.node_id, spec.mac, spec.link, spec.lag)
 
     @call
-    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
-        return self.world.fabric.bind_at(self._find_to_bind(port_id), node_id, mac, link)
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink, lag: Lag | None = None) -> NetworkPort:
+        return self.world.fabric.bind_at(self._find_to_bind(port_id), node_id, mac, link, lag)
 
     @call
     def unbind(self, port_id: str) -> None:
@@ -163,7 +164,9 @@ class FakeAttachments(FakePort):
         if port is None or not self.sees(port.project_id):
             return
         self.require_writer("deleting a port")
+        for subport in port.subports:
+            self.world.fabric.remove_port(subport.port_id)
         self.world.fabric.remove_port(port_id)
 
     def _shown(self, port: NetworkPort) -> NetworkPort:
-        return port if self.actor.is_admin else replace(port, host_id=None, link=None)
+        return port if self.actor.is_admin else replace(port, host_id=None, link=None, more_links=())

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from steelyard.clouds.fake import ironic, renewal
 from steelyard.clouds.fake.machines import EMPTY, STARTS, serves
+from steelyard.clouds.fake.units import units
 from steelyard.errors import Conflict, NotFound
 from steelyard.nouns import Flavor, Instance, Node
 
 if TYPE_CHECKING:
     from steelyard.clouds.fake.world import FakeWorld
 
+VIRTUAL_HOST = "virtual-1"
+"""The compute host of virtual machines, which has room for as many as there are."""
 NO_HOST = "No valid host was found. There are not enough hosts available."
 
 
@@ -24,6 +28,7 @@ class Wanted:
 
     flavor: Flavor
     network_ids: tuple[str, ...]
+    security_groups: tuple[str, ...] = ()
 
 
 def pools(cidr: str) -> tuple[tuple[str, str], ...]:
@@ -78,6 +83,9 @@ def step(world: FakeWorld, instance: Instance) -> bool:
 
 def _schedule(world: FakeWorld, instance: Instance) -> bool:
     flavor = world.wanted[instance.id].flavor
+    if flavor.resource_class is None:
+        world.instances[instance.id] = replace(instance, node_id=VIRTUAL_HOST, task_state="networking")
+        return True
     candidates = free_nodes(world, flavor.resource_class, flavor.traits)
     if not candidates:
         world.instances[instance.id] = replace(instance, status="ERROR", task_state=None, fault=NO_HOST)
@@ -92,7 +100,9 @@ def _schedule(world: FakeWorld, instance: Instance) -> bool:
 
 
 def _attach(world: FakeWorld, instance: Instance) -> bool:
-    nics = [port for port in world.node_ports.values() if port.node_id == instance.node_id]
+    if instance.node_id == VIRTUAL_HOST:
+        return _attach_virtual(world, instance)
+    nics = units((port for port in world.node_ports.values() if port.node_id == instance.node_id), world.bonds)
     wanted = world.wanted[instance.id].network_ids
     try:
         if len(wanted) > len(nics):
@@ -104,11 +114,36 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
             )
             for network_id, nic in zip(wanted, nics, strict=False)
         ]  # fmt: skip
+        for port in ports:
+            groups = tuple(
+                world.group(name, instance.project_id).id for name in world.wanted[instance.id].security_groups
+            )
+            world.fabric.ports[port.id] = replace(port, security_groups=groups)
         node = ironic.start(world, world.nodes[instance.node_id or ""], "active")
     except (Conflict, NotFound) as error:
         return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")
     addresses = tuple(fixed.address for port in ports for fixed in port.addresses)
     world.instances[instance.id] = replace(instance, task_state="spawning", addresses=addresses, node_id=node.id)
+    return True
+
+
+def _attach_virtual(world: FakeWorld, instance: Instance) -> bool:
+    """A virtual machine's ports are bound at its host, and it runs at once."""
+    addresses: list[str] = []
+    try:
+        for network_id in world.wanted[instance.id].network_ids:
+            mac = "fa:16:3e:" + ":".join(f"{byte:02x}" for byte in uuid.uuid4().bytes[:3])
+            port = world.fabric.add_port(
+                network_id, now=world.now, mac=mac, project_id=instance.project_id, device_id=instance.id,
+                device_owner="compute:nova", vnic_type="normal",
+            )  # fmt: skip
+            world.fabric.ports[port.id] = replace(port, host_id=VIRTUAL_HOST, status="ACTIVE")
+            addresses += [fixed.address for fixed in port.addresses]
+    except (Conflict, NotFound) as error:
+        return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")
+    world.instances[instance.id] = replace(
+        instance, status="ACTIVE", task_state=None, power_state="on", addresses=tuple(addresses)
+    )
     return True
 
 

@@ -13,6 +13,7 @@ class FakeSwitches:
 
     def __init__(self) -> None:
         self._vlans: dict[tuple[str, str], int | None] = {}
+        self._tagged: dict[tuple[str, str], frozenset[int]] = {}
         self._names: dict[str, str] = {mac: name for name, mac in SWITCHES}
         self._jammed: set[tuple[str, str]] = set()
         self._misdirected: dict[tuple[str, str], SwitchLink] = {}
@@ -23,17 +24,19 @@ class FakeSwitches:
             self._names.setdefault(link.switch_id, link.switch_name)
         self._vlans.setdefault((link.switch_id, link.port_id), None)
 
-    def write(self, link: SwitchLink, vlan: int | None) -> None:
+    def write(self, link: SwitchLink, vlan: int | None, tagged: frozenset[int] = frozenset()) -> None:
         """What networking-generic-switch does at binding and unbinding."""
         self.know(link)
         link = self._misdirected.get((link.switch_id, link.port_id), link)
         if (link.switch_id, link.port_id) not in self._jammed:
             self._vlans[link.switch_id, link.port_id] = vlan
+            self._tagged[link.switch_id, link.port_id] = tagged
 
-    def tamper(self, link: SwitchLink, vlan: int | None) -> None:
+    def tamper(self, link: SwitchLink, vlan: int | None, tagged: frozenset[int] = frozenset()) -> None:
         """Somebody logged in to the switch and changed it by hand."""
         self.know(link)
         self._vlans[link.switch_id, link.port_id] = vlan
+        self._tagged[link.switch_id, link.port_id] = tagged
 
     def jam(self, link: SwitchLink) -> None:
         self._jammed.add((link.switch_id, link.port_id))
@@ -52,6 +55,12 @@ class FakeSwitches:
 
     def ports(self) -> list[SwitchPort]:
         return [
-            SwitchPort(switch_id=switch, switch_name=self._names.get(switch, switch), port_id=port, untagged_vlan=vlan)
+            SwitchPort(
+                switch_id=switch,
+                switch_name=self._names.get(switch, switch),
+                port_id=port,
+                untagged_vlan=vlan,
+                tagged_vlans=self._tagged.get((switch, port), frozenset()),
+            )
             for (switch, port), vlan in sorted(self._vlans.items())
         ]

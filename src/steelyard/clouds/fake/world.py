@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from steelyard.clouds.fake import ironic, nova
-from steelyard.clouds.fake.fabric import OWN_VLANS, FakeFabric
+from steelyard.clouds.fake.fabric import OWN_VLANS, SEGMENT_VLANS, FakeFabric
 from steelyard.clouds.fake.hardware import FakeHardware, cabled
 from steelyard.clouds.fake.history import History
 from steelyard.clouds.fake.identities import FakeIdentities, lifetime
@@ -18,17 +18,21 @@ from steelyard.clouds.fake.machines import STARTS
 from steelyard.clouds.fake.switches import SWITCHES
 from steelyard.clouds.fake.truth import Nodes, Truth
 from steelyard.clouds.names import placement_class
+from steelyard.errors import NotFound
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
+    Bond,
     Driver,
     Flavor,
     Image,
     Inspection,
     Instance,
+    Leftover,
     Network,
     Node,
     NodePort,
+    SecurityGroup,
     Subnet,
     SwitchLink,
     SwitchPort,
@@ -53,6 +57,7 @@ class FakeWorld:
         self.calls: Counter[str] = Counter()
         self.identities = FakeIdentities()
         self.fabric = FakeFabric()
+        self.leftovers: list[Leftover] = []
         self.images: dict[str, Image] = {}
         self.image_data: dict[str, bytes] = {}
         self.flavors: dict[str, Flavor] = {}
@@ -63,6 +68,10 @@ class FakeWorld:
         self.nodes: dict[str, Node] = Nodes(self.truth)
         self.driver_info: dict[str, dict[str, object]] = {}
         self.node_ports: dict[str, NodePort] = {}
+        self.bonds: dict[str, Bond] = {}
+        self.security_groups: dict[str, SecurityGroup] = {}
+        self.enforces_groups = False
+        """Whether the network controller filters on servers' NICs."""
         self.inspections: dict[str, Inspection] = {}
         self.hardware: dict[str, FakeHardware] = {}
         """By BMC address or node id."""
@@ -90,6 +99,11 @@ class FakeWorld:
         """The hardware types that the conductor offers."""
         self.power_gate: Callable[[str], None] | None = None
         """Whom a conductor with Steelyard's interfaces asks before a parked node gets power; None: it is away."""
+        self.segment_gate: Callable[[str, str], str | None] | None = None
+        """Whom a conductor with Steelyard's network interface asks for the network that a node has to itself (node id
+        and role; network id, or None for the role's); it raises while none is free. None: nobody is asked."""
+        self.waiting: set[str] = set()
+        """Nodes whose conductor waits for such a network."""
         names = dict(networks or {})
         for number, role in enumerate(ROLES):
             network = self.fabric.add_network(names.get(role, role), self.service_project, vlans=OWN_VLANS)
@@ -172,6 +186,50 @@ class FakeWorld:
             if cidr:
                 self.add_subnet(network, cidr)
             return self.fabric.networks[network.id]
+
+    def add_segments(self, number: int) -> list[Network]:
+        """Networks of the operator's of which nodes may have one to themselves: segment-001 and so on."""
+        with self.lock:
+            made = []
+            for _ in range(number):
+                name = (
+                    f"segment-{sum(each.name.startswith('segment-') for each in self.fabric.networks.values()) + 1:03}"
+                )
+                network = self.fabric.add_network(name, self.service_project, vlans=SEGMENT_VLANS)
+                self.add_subnet(network, f"172.31.{(network.segmentation_id or 0) % 256}.0/24")
+                made.append(self.fabric.networks[network.id])
+            return made
+
+    def add_bond(self, node: Node, *, name: str | None = None) -> Bond:
+        """All NICs of a node as one, by LACP, whatever its state; its networks follow."""
+        with self.lock:
+            nics = sorted((p for p in self.node_ports.values() if p.node_id == node.id), key=lambda nic: nic.mac)
+            bond = Bond(str(uuid.uuid4()), node.id, name or f"{node.label}-bond0", nics[0].mac, "802.3ad")
+            self.bonds[bond.id] = bond
+            for nic in nics:
+                self.node_ports[nic.id] = replace(nic, bond_id=bond.id)
+            return bond
+
+    def default_group(self, project_id: str | None) -> SecurityGroup | None:
+        """The project's, made when it is first looked for, as Neutron does."""
+        if project_id is None:
+            return None
+        for group in self.security_groups.values():
+            if group.project_id == project_id and group.is_default:
+                return group
+        return self.add_security_group("default", project_id)
+
+    def group(self, reference: str, project_id: str) -> SecurityGroup:
+        """A project's, by id or name. Raises `NotFound`."""
+        for group in self.security_groups.values():
+            if group.project_id == project_id and reference in (group.id, group.name):
+                return group
+        raise NotFound(f"security group {reference} could not be found")
+
+    def add_security_group(self, name: str, project_id: str) -> SecurityGroup:
+        group = SecurityGroup(str(uuid.uuid4()), name, project_id)
+        self.security_groups[group.id] = group
+        return group
 
     def add_subnet(self, network: Network, cidr: str) -> Subnet:
         with self.lock:

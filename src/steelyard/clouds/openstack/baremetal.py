@@ -30,7 +30,10 @@ LATER_FIELDS = {"health": (1, 109)}
 """Fields that older services refuse to be asked for, and the microversion that brought each."""
 NOTES = "steelyard"
 """The one key of driver_internal_info that is read: its others hold agents' tokens and addresses."""
-PORT_FIELDS = ("uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name")
+PORT_FIELDS = (
+    "uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name",
+    "portgroup_uuid",
+)  # fmt: skip
 BMC_ADDRESSES = ("redfish_address", "ipmi_address", "drac_address", "ilo_address", "irmc_address")
 POWER_TARGETS: dict[PowerAction, str] = {
     "on": "power on", "off": "power off", "soft off": "soft power off", "reboot": "rebooting"
@@ -352,4 +355,5 @@ def node_port_of(found: Document) -> NodePort:
         physical_network=found.maybe_text("physical_network"),
         link=link_of(connection),
         name=found.maybe_text("name"),
+        bond_id=found.maybe_text("portgroup_uuid"),
     )

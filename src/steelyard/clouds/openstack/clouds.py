@@ -9,6 +9,7 @@ from typing import Any
 from keystoneauth1 import exceptions as ksa
 from keystoneauth1.identity import access as ksa_identity
 
+from steelyard.clouds.openstack.addresses import OpenstackAddresses
 from steelyard.clouds.openstack.baremetal import (
     Agreement,
     IronicRest,
@@ -16,12 +17,16 @@ from steelyard.clouds.openstack.baremetal import (
     OpenstackNodes,
     OpenstackProvisioning,
 )
+from steelyard.clouds.openstack.bonds import OpenstackBonds
 from steelyard.clouds.openstack.compute import OpenstackCompute, OpenstackFlavors
+from steelyard.clouds.openstack.fabric import OpenstackFabric
 from steelyard.clouds.openstack.identity import OpenstackIdentity
 from steelyard.clouds.openstack.images import OpenstackImages
+from steelyard.clouds.openstack.interfaces import OpenstackInterfaces
 from steelyard.clouds.openstack.network import OpenstackAttachments, OpenstackNetworks
 from steelyard.clouds.openstack.placement import OpenstackPlacement
 from steelyard.clouds.openstack.session import Access, new_session
+from steelyard.clouds.openstack.trunks import OpenstackSecurityGroups, OpenstackSubInterfaces
 from steelyard.errors import Invalid
 
 TIMEOUT = 60.0
@@ -32,16 +37,23 @@ class OpenstackCloud:
     """All ports of the cloud with one set of credentials; `baremetal` may have another (system scope)."""
 
     def __init__(self, access: Access, agreement: Agreement, *, baremetal: Access | None = None):
+        self.access = access
         ironic = IronicRest(baremetal or access, agreement)
         self.images = OpenstackImages(access)
         self.flavors = OpenstackFlavors(access)
         self.compute = OpenstackCompute(access)
+        self.interfaces = OpenstackInterfaces(access)
         self.nodes = OpenstackNodes(ironic)
         self.provisioning = OpenstackProvisioning(ironic)
         self.node_ports = OpenstackNodePorts(ironic)
+        self.bonds = OpenstackBonds(ironic)
         self.placement = OpenstackPlacement(access)
         self.networks = OpenstackNetworks(access)
         self.attachments = OpenstackAttachments(access)
+        self.sub_interfaces = OpenstackSubInterfaces(access)
+        self.security_groups = OpenstackSecurityGroups(access)
+        self.fabric = OpenstackFabric(access)
+        self.addresses = OpenstackAddresses(access)
 
 
 class OpenstackClouds:

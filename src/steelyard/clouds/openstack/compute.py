@@ -90,6 +90,8 @@ class OpenstackCompute:
             "networks": [{"uuid": network_id} for network_id in spec.network_ids] or "none",
             "metadata": {**spec.metadata, **({MARK: spec.mark} if spec.mark else {})},
         }
+        if spec.security_groups:
+            body["security_groups"] = [{"name": group} for group in spec.security_groups]
         if spec.key_name:
             body["key_name"] = spec.key_name
         if spec.user_data:

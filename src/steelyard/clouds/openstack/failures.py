@@ -98,6 +98,8 @@ def error_of(
     if status == 409:
         taken = "already exists" in said or kind in DUPLICATES
         return Duplicate(detail, internal=internal) if taken else Conflict(detail, internal=internal)
+    if status == 412:  # it is not any more what whoever asked had seen
+        return Conflict(detail, internal=internal)
     if status == 413:
         return TooLarge(detail, internal=internal)
     if status in {429, 502, 503, 504} or (status == 500 and any(words in said for words in TRANSIENT)):

@@ -8,14 +8,26 @@ from typing import Any
 
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import NETWORK, Access, Rest, part
-from steelyard.errors import Forbidden, Invalid
-from steelyard.nouns import AttachmentSpec, FixedAddress, Network, NetworkPort, Subnet, SubnetSpec, SwitchLink
+from steelyard.errors import Conflict, Forbidden, Invalid
+from steelyard.nouns import (
+    AttachmentSpec,
+    FixedAddress,
+    HostRoute,
+    Lag,
+    Network,
+    NetworkPort,
+    Subnet,
+    SubnetSpec,
+    Subport,
+    SwitchLink,
+)
 
 IDS_PER_CALL = 40
 """Network ids in one query: a URL must stay below 4 KiB for the strictest servers."""
 PORT_FIELDS = (
     "id", "name", "network_id", "project_id", "mac_address", "fixed_ips", "device_id", "device_owner",
     "binding:host_id", "binding:vnic_type", "binding:profile", "status", "created_at",
+    "security_groups", "trunk_details",
 )  # fmt: skip
 
 
@@ -56,6 +68,10 @@ class OpenstackNetworks:
             body["allocation_pools"] = [{"start": first, "end": last} for first, last in spec.pools]
         if spec.dns_servers:
             body["dns_nameservers"] = list(spec.dns_servers)
+        if spec.host_routes:
+            body["host_routes"] = [
+                {"destination": route.destination, "nexthop": route.next_hop} for route in spec.host_routes
+            ]
         try:
             answer = self._rest.post("subnets", {"subnet": body}, what="a subnet")
         except Forbidden:
@@ -100,20 +116,20 @@ class OpenstackAttachments:
     def create(self, spec: AttachmentSpec) -> NetworkPort:
         query = {"network_id": spec.network_id, "device_id": spec.node_id, "mac_address": spec.mac, "name": spec.name}
         if there := self._list(query):
-            if is_at(there[0], spec.link):
+            if is_at(there[0], spec.link, spec.lag):
                 return there[0]
-            return self.bind(there[0].id, node_id=spec.node_id, mac=spec.mac, link=spec.link)
+            return self.bind(there[0].id, node_id=spec.node_id, mac=spec.mac, link=spec.link, lag=spec.lag)
         body: dict[str, Any] = {
             "name": spec.name, "network_id": spec.network_id, "device_id": spec.node_id,
-            "device_owner": spec.device_owner, **_binding(spec.node_id, spec.mac, spec.link),
+            "device_owner": spec.device_owner, **_binding(spec.node_id, spec.mac, spec.link, spec.lag),
         }  # fmt: skip
         if not spec.with_address:
             body["fixed_ips"] = []
         answer = self._rest.post("ports", {"port": body}, what="a port")
         return port_of(answer.document("port", "a port"))
 
-    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
-        return self._update(port_id, _binding(node_id, mac, link))
+    def bind(self, port_id: str, *, node_id: str, mac: str, link: SwitchLink, lag: Lag | None = None) -> NetworkPort:
+        return self._update(port_id, _binding(node_id, mac, link, lag))
 
     def unbind(self, port_id: str) -> None:
         # Not the MAC, which Ironic resets at this place: the tenant's port keeps all that it has.
@@ -124,30 +140,47 @@ class OpenstackAttachments:
         return port_of(self._rest.document(answer, "a port").document("port", "a port"))
 
     def delete(self, port_id: str) -> None:
-        self._rest.delete(f"ports/{part(port_id)}")
+        path = f"ports/{part(port_id)}"
+        try:
+            self._rest.delete(path)
+        except Conflict:
+            # Neutron deletes no port that is a trunk's parent: its sub-interfaces go with it.
+            trunks = list(self._rest.pages("trunks", "trunks", what="a trunk", params={"port_id": port_id}))
+            if not trunks:
+                raise
+            for trunk in trunks:
+                self._rest.delete(f"trunks/{part(trunk.text('id'))}")
+                for subport in trunk.documents("sub_ports", "a subport"):
+                    self._rest.delete(f"ports/{part(subport.text('port_id'))}")
+            self._rest.delete(path)
 
 
-def is_at(port: NetworkPort, link: SwitchLink) -> bool:
-    """Whether a port is bound to this switch port, and the controller has plugged it."""
-    bound = port.link
-    return (
-        bound is not None
-        and (bound.switch_id, bound.port_id) == (link.switch_id.lower(), link.port_id)
-        and port.status == "ACTIVE"
-    )
+def is_at(port: NetworkPort, link: SwitchLink, lag: Lag | None = None) -> bool:
+    """Whether a port is bound to this switch port, or to all of the bond's, and the controller has plugged it."""
+    wanted = {(each.switch_id.lower(), each.port_id) for each in (lag.links if lag else (link,))}
+    return {(each.switch_id, each.port_id) for each in port.links} == wanted and port.status == "ACTIVE"
 
 
-def _binding(node_id: str, mac: str, link: SwitchLink) -> dict[str, Any]:
+def _binding(node_id: str, mac: str, link: SwitchLink, lag: Lag | None) -> dict[str, Any]:
     """What puts a port on a NIC, as Ironic writes it (ironic/drivers/modules/network/common.py)."""
-    there = {"switch_id": link.switch_id, "port_id": link.port_id}
-    if link.switch_name:
-        there["switch_info"] = link.switch_name
+    profile: dict[str, Any] = {
+        "local_link_information": [_connection(each) for each in (lag.links if lag else (link,))]
+    }
+    if lag is not None:
+        profile["local_group_information"] = {
+            "id": lag.id, "name": lag.name, "bond_mode": lag.mode, "bond_properties": {}
+        }  # fmt: skip
     return {
         "mac_address": mac,
         "binding:vnic_type": "baremetal",
         "binding:host_id": node_id,
-        "binding:profile": {"local_link_information": [there]},
+        "binding:profile": profile,
     }
+
+
+def _connection(link: SwitchLink) -> dict[str, str]:
+    there = {"switch_id": link.switch_id, "port_id": link.port_id}
+    return {**there, "switch_info": link.switch_name} if link.switch_name else there
 
 
 def network_of(found: Document) -> Network:
@@ -176,11 +209,17 @@ def subnet_of(found: Document) -> Subnet:
         pools=tuple((p.text("start"), p.text("end")) for p in found.documents("allocation_pools", "a pool")),
         dhcp=found.flag("enable_dhcp"),
         dns_servers=found.texts("dns_nameservers"),
+        host_routes=tuple(
+            HostRoute(route.text("destination"), route.text("nexthop"))
+            for route in found.documents("host_routes", "a host route")
+        ),
     )
 
 
 def port_of(found: Document) -> NetworkPort:
     """A port as the API has it; the binding only for administrators."""
+    links = _links_of(found)
+    trunk = Document(found.mapping("trunk_details"), service=found.service, what="a trunk")
     return NetworkPort(
         id=found.text("id"),
         name=found.maybe_text("name") or "",
@@ -196,19 +235,22 @@ def port_of(found: Document) -> NetworkPort:
         host_id=found.maybe_text("binding:host_id"),
         vnic_type=found.maybe_text("binding:vnic_type"),
         status=found.maybe_text("status"),
-        link=_link_of(found),
+        link=links[0] if links else None,
         created_at=found.moment("created_at"),
+        more_links=links[1:],
+        security_groups=found.texts("security_groups"),
+        subports=tuple(
+            Subport(each.text("port_id"), each.integer("segmentation_id"))
+            for each in trunk.documents("sub_ports", "a subport")
+        ),
     )
 
 
-def _link_of(port: Document) -> SwitchLink | None:
-    """The switch port in a baremetal binding's profile (Ironic writes it; the first of a bond's)."""
+def _links_of(port: Document) -> tuple[SwitchLink, ...]:
+    """The switch ports in a baremetal binding's profile (Ironic writes it; several for a bond)."""
     profile = Document(port.mapping("binding:profile"), service=port.service, what="a binding profile")
-    for entry in profile.documents("local_link_information", "a link"):
-        link = link_of(entry)
-        if link is not None:
-            return link
-    return None
+    found = (link_of(entry) for entry in profile.documents("local_link_information", "a link"))
+    return tuple(link for link in found if link is not None)
 
 
 def link_of(found: Document) -> SwitchLink | None:

@@ -15,6 +15,7 @@ from steelyard.embedded.configuration.ini import render
 from steelyard.embedded.configuration.ironic import ironic_conf, networks_conf
 from steelyard.embedded.configuration.keystone import identity_seed, keystone_conf
 from steelyard.embedded.configuration.neutron import ml2_conf, neutron_conf
+from steelyard.embedded.configuration.neutron import policy as neutron_policy
 from steelyard.embedded.configuration.nova import nova_conf
 from steelyard.embedded.configuration.placement import placement_conf
 
@@ -30,6 +31,7 @@ def generate(cloud: Description) -> dict[str, str]:
         "etc/glance/glance-api.conf": render(glance_conf(cloud)),
         "etc/neutron/neutron.conf": render(neutron_conf(cloud)),
         "etc/neutron/ml2_conf.ini": render(ml2_conf(cloud)),
+        "etc/neutron/policy.yaml": neutron_policy(),
         "etc/nova/nova.conf": render(nova_conf(cloud)),
         "etc/ironic/ironic.conf": render(ironic_conf(cloud)),
         "clouds.yaml": clouds_yaml(cloud),

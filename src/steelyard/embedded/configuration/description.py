@@ -14,6 +14,8 @@ DATABASES = (
     "keystone", "placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1", "ironic", "steelyard",
 )  # fmt: skip
 PHYSICAL_NETWORK = "physnet1"
+VIRTUAL_HOST = "virtual-1"
+"""The compute host of virtual machines, with Nova's fake hypervisor: records and addresses without a guest."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import logging
 import time
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _WRITE_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 """Least time between two looks at the whole config."""
+_LACP = "lacp"
+"""How a simulated switch calls the group of a port that finds its fellows by LACP."""
 _MOST_AT_ONCE = 16
 """Writes under way."""
 
@@ -48,9 +50,11 @@ class PortConfig:
 
     untagged: int | None = None
     tagged: tuple[int, ...] = ()
+    lacp: bool = False
+    """Whether it is one of several that are aggregated."""
 
     def as_json(self) -> dict[str, Any]:
-        return {"untagged": self.untagged, "tagged": list(self.tagged)}
+        return {"untagged": self.untagged, "tagged": list(self.tagged), "lacp": self.lacp}
 
 
 def wanted(database: Database) -> dict[tuple[str, str], PortConfig]:
@@ -91,7 +95,9 @@ def _config(database: Database, group: Thing) -> PortConfig:
         else:
             untagged.append(vlan)
     native = untagged[-1] if untagged else None
-    return PortConfig(native, tuple(sorted((tagged | set(untagged)) - {native})))
+    aggregated = len(group.targets("physical_interface_refs")) > 1
+    lacp = aggregated and group.properties.get("virtual_port_group_lacp_enabled") is not False
+    return PortConfig(native, tuple(sorted((tagged | set(untagged)) - {native})), lacp)
 
 
 class Switches:
@@ -103,25 +109,37 @@ class Switches:
         self._token_file = token_file
         self.known = known
         self._session: aiohttp.ClientSession | None = None
+        self._aggregates: dict[str, bool] = {}
+        """Switch -> whether it knows of aggregation: its ports say in which group they are then."""
 
     async def write(self, switch: str, port: str, config: PortConfig, before: PortConfig) -> None:
         """Make a port carry `config` and nothing of `before` beside it. Raises OSError when it was not done."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_WRITE_SECONDS), trust_env=False)
+        path = f"/switches/{urllib.parse.quote(switch, safe='')}/ports/{urllib.parse.quote(port, safe='')}"
+        if switch not in self._aggregates:
+            self._aggregates[switch] = "lag" in await self._ask("GET", path)
         change: dict[str, Any] = {"untagged_vlan": config.untagged, "enabled": True}
         if config.tagged:
             change["add_tagged"] = list(config.tagged)
         if gone := sorted(set(before.tagged) - set(config.tagged)):
             change["remove_tagged"] = gone
-        path = f"/switches/{urllib.parse.quote(switch, safe='')}/ports/{urllib.parse.quote(port, safe='')}"
+        if self._aggregates[switch]:
+            change["lag"] = _LACP if config.lacp else None
+        await self._ask("PATCH", path, change)
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_WRITE_SECONDS), trust_env=False)
         headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}", "User-Agent": "contrail-fabric"}
         try:
-            async with self._session.patch(self._url + path, json=change, headers=headers) as answer:
+            async with self._session.request(method, self._url + path, json=body, headers=headers) as answer:
                 if answer.status != 200:
-                    raise OSError(f"{switch} answered {answer.status}")
-                json.loads(await answer.read())
+                    raise OSError(f"{method} {path} was answered {answer.status}")
+                document = json.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise OSError(f"{switch}: {type(error).__name__}") from None
+            raise OSError(f"{method} {path}: {type(error).__name__}") from None
+        if not isinstance(document, dict):
+            raise OSError(f"{method} {path}: the answer is no object")
+        return document
 
     async def close(self) -> None:
         if self._session is not None:
@@ -149,7 +167,7 @@ class FabricManager:
         """Ports whose last write has begun and not been answered."""
         for port, content in database.pushed().items():
             switch, _, name = port.partition("/")
-            self._pushed[(switch, name)] = PortConfig(content["untagged"], tuple(content["tagged"]))
+            self._pushed[(switch, name)] = PortConfig(content["untagged"], tuple(content["tagged"]), content["lacp"])
             if not content["sure"]:
                 self._unsure.add((switch, name))
         self._due: dict[tuple[str, str], _Due] = {}
@@ -254,7 +272,7 @@ class FabricManager:
             case "wrong_port":
                 port = self._switches.known[switch][-1]
             case "wrong_vlan":
-                config = PortConfig(None if config.untagged is None else config.untagged + 1, config.tagged)
+                config = replace(config, untagged=None if config.untagged is None else config.untagged + 1)
         await self._switches.write(switch, port, config, before)
 
     def _later(self, seconds: float, key: tuple[str, str], config: PortConfig, before: PortConfig) -> None:

@@ -1,4 +1,7 @@
-"""Nova's API, conductor, scheduler and compute in one process: `nova_all.py nova.conf PORT KEYSTONE PLACEMENT IRONIC`.
+"""Nova's API, conductor, scheduler and computes in one process: `nova_all.py nova.conf VIRTUAL PORT KEYSTONE …`.
+
+VIRTUAL is the name of a second compute host, of virtual machines, with Nova's fake hypervisor; the last are the ports
+of what Nova needs: Keystone, Placement, Ironic.
 
 Only upstream classes, started as their own commands start them. With transport_url fake:// the four talk in memory;
 with rabbit:// the same process uses the broker. `indirection_api` and DISABLE_DB_ACCESS, which nova-compute's own
@@ -12,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import serving
 
@@ -36,8 +40,8 @@ def wait_for(ports: Iterable[int], seconds: float = 180.0) -> None:
                 time.sleep(0.1)
 
 
-def start_services() -> None:
-    """Conductor, scheduler and compute, in the order in which they need each other."""
+def start_services(virtual_host: str) -> None:
+    """Conductor, scheduler and computes, in the order in which they need each other."""
     from nova import service
     from nova.compute import rpcapi as compute
     from nova.conductor import rpcapi as conductor
@@ -50,12 +54,31 @@ def start_services() -> None:
     ):
         one = service.Service.create(**arguments)
         one.start()
+    virtual = _virtual_compute(virtual_host)
+    virtual.start()
+
+
+def _virtual_compute(host: str) -> Any:
+    """The compute of virtual machines. Its driver is loaded here; whoever reads `compute_driver` later (that a node's
+    identity is kept in a file or not) is told Ironic's, and the driver keeps its identity itself."""
+    import nova.conf
+    from nova import service
+    from nova.compute import rpcapi as compute
+
+    nova.conf.CONF.set_override("compute_driver", "fake.FakeDriverWithoutFakeNodes")
+    try:
+        return service.Service.create(
+            host=host, binary="nova-compute", topic=compute.RPC_TOPIC, topic_alt=compute.RPC_TOPIC_ALT
+        )
+    finally:
+        nova.conf.CONF.clear_override("compute_driver")
 
 
 def map_compute_host() -> None:
-    """Map the compute host into its cell now, instead of at the scheduler's next periodic look.
+    """Map the compute hosts into their cell now, instead of at the scheduler's next periodic look.
 
-    By its service: there is no compute node yet, as a rack begins without one, and the first server would be refused.
+    By their services: there is no compute node yet, as a rack begins without one, and the first server would be
+    refused.
     """
     from nova import context
     from nova.objects import host_mapping
@@ -64,7 +87,7 @@ def map_compute_host() -> None:
 
 
 def main() -> None:
-    configuration, port, *needed = sys.argv[1:]
+    configuration, virtual_host, port, *needed = sys.argv[1:]
     sys.argv = ["nova-all", "--config-file", configuration]
     import nova.conf
     import os_vif
@@ -81,7 +104,7 @@ def main() -> None:
     priv_context.init(root_helper=shlex.split(utils.get_root_helper()))
     os_vif.initialize()
     wait_for([int(one) for one in needed])
-    start_services()
+    start_services(virtual_host)
     map_compute_host()
     log.getLogger("nova.all").info("conductor, scheduler and compute started")
     serving.serve(osapi_compute.application, int(port), 12, "nova")

@@ -84,11 +84,19 @@ def read_home(home: Path) -> RackHome:
         home=home,
         rack=rack,
         ports=ports,
-        ramdisk_vlans=frozenset(vlans.values()),
+        ramdisk_vlans=frozenset(vlans.values()) | _segment_vlans(settings),
         discovery_vlan=vlans.get("inspection"),
         token=token,
         timing=_timing(settings.get("rack") or {}),
     )
+
+
+def _segment_vlans(settings: Mapping[str, Any]) -> frozenset[int]:
+    """Those of the networks of which each node in transition has one to itself."""
+    first, number = settings.get("first_segment_vlan", 0), settings.get("segments", 0)
+    if not isinstance(first, int) or not isinstance(number, int):
+        raise Invalid("`segments` and `first_segment_vlan` in home.json must be numbers", code="home_vlans")
+    return frozenset(range(first, first + number))
 
 
 def run(name: str, serve: Callable[[RackHome, asyncio.Event], Awaitable[None]]) -> None:

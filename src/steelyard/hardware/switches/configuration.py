@@ -20,7 +20,7 @@ from steelyard.hardware.switches.port import ConfiguredSwitch, SwitchReader, Swi
 from steelyard.hardware.switches.session import DEFAULT_TIMEOUT
 
 _HINT: Final = "see docs/switches.md"
-_ALWAYS: Final = frozenset({"name", "chassis_id", "type"})
+_ALWAYS: Final = frozenset({"name", "chassis_id", "type", "idle_vlan"})
 _SSH: Final = frozenset(
     {"address", "port", "username", "password_file", "key_file", "known_hosts_file", "timeout", "system_mac"}
 )
@@ -54,6 +54,12 @@ class _Entry:
         value = self.fields.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
             raise self.wrong(f"`{name}` must be a number above 0, at most {most:g}")
+        return value
+
+    def vlan(self, name: str) -> int | None:
+        value = self.fields.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4094):
+            raise self.wrong(f"`{name}` must be a VLAN, 1 to 4094")
         return value
 
     def matching(self, name: str, form: re.Pattern[str], what: str) -> str:
@@ -110,7 +116,9 @@ def _reader(entry: _Entry) -> tuple[ConfiguredSwitch, SwitchReader]:
     if unknown := sorted(str(name) for name in set(entry.fields) - known - _ALWAYS):
         fields = ", ".join(sorted(known | _ALWAYS))
         raise entry.wrong(f"unknown fields {', '.join(unknown)}; a switch of type {kind} has {fields}")
-    switch = ConfiguredSwitch(entry.text("chassis_id").lower(), entry.text("name"), kind)
+    switch = ConfiguredSwitch(
+        entry.text("chassis_id").lower(), entry.text("name"), kind, idle_vlan=entry.vlan("idle_vlan")
+    )
     return switch, make(entry, switch)
 
 

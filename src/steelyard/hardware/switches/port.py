@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from steelyard.errors import NotFound, Unavailable
@@ -32,6 +32,8 @@ class ConfiguredSwitch:
     """For people."""
     type: str
     """Which adapter reads it."""
+    idle_vlan: int | None = None
+    """The VLAN that leads nowhere, in which the switch keeps its idle ports; None: they are in none."""
 
     def unreadable(self, why: str) -> Unavailable:
         """The error of every reader that could not read its switch. `why` must hold no secret."""
@@ -75,4 +77,16 @@ class SwitchReaders:
                 code="switch_unknown",
                 next="add it to the file that STEELYARD_SWITCHES names (see docs/switches.md)",
             ) from None
-        return reader.ports(switch_id.lower())
+        ports = reader.ports(switch_id.lower())
+        known = self._configured.get(switch_id.lower())
+        return ports if known is None or known.idle_vlan is None else [_parked(port, known.idle_vlan) for port in ports]
+
+
+def _parked(port: SwitchPort, idle_vlan: int) -> SwitchPort:
+    """The port, carrying nothing if the VLAN of idle ports is all that it carries.
+
+    So a network with that VLAN can never be verified on the switch: a server on it would look idle.
+    """
+    if port.untagged_vlan != idle_vlan or port.tagged_vlans:
+        return port
+    return replace(port, untagged_vlan=None, parked_vlan=idle_vlan)

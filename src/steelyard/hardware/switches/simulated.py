@@ -79,6 +79,7 @@ class SimulatedSwitchReader:
             or not isinstance(tagged, list)
             or not all(_is_vlan(vlan) for vlan in tagged)
             or not (untagged is None or _is_vlan(untagged))
+            or not isinstance(lag := port.get("lag"), str | None)
         ):
             raise self._unreadable(f"port {str(name)[:40]} of the answer makes no sense")
         return SwitchPort(
@@ -88,6 +89,7 @@ class SimulatedSwitchReader:
             untagged_vlan=untagged,
             tagged_vlans=frozenset(tagged),
             enabled=enabled,
+            lag=lag or None,
         )
 
     def _unreadable(self, why: str) -> Unavailable:

@@ -2,7 +2,8 @@
 
 * `GET /switches`, `GET /switches/{name}`             identity, as their LLDP frames carry it
 * `GET /switches/{name}/ports`                        every port at once: the read-back
-* `GET|PATCH /switches/{name}/ports/{port}`           `{untagged_vlan?, add_tagged?, remove_tagged?, enabled?}`;
+* `GET|PATCH /switches/{name}/ports/{port}`           `{untagged_vlan?, add_tagged?, remove_tagged?, clear_tagged?,
+                                                      enabled?, lag?}`;
                                                       with `only_if_untagged` the change is made only if that VLAN is on
 * `PUT|DELETE /switches/{name}/vlans/{id}`            VLANs
 * `GET /log?after=N`                                  the append-only log of changes
@@ -30,7 +31,10 @@ from steelyard.errors import Invalid
 LOG = logging.getLogger("steelyard.rack.switch")
 
 OPERATIONS = frozenset({"read", "plug", "unplug", "vlan"})
-_CHANGE_FIELDS = frozenset({"untagged_vlan", "add_tagged", "remove_tagged", "enabled", "only_if_untagged"})
+_CHANGE_FIELDS = frozenset({
+    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag",
+})  # fmt: skip
+_MAX_LAG_NAME = 64
 _LIES_BY = 1
 """How far a `wrong_answer` is from the VLAN that is really there, and a `wrong_vlan` from the one asked for."""
 
@@ -204,7 +208,11 @@ def _changed(port: Port, body: Mapping[str, Any]) -> Port:
         raise Invalid(f"Unknown fields: {', '.join(unknown)}", code="port_fields")
     if "only_if_untagged" in body and port.untagged_vlan != body["only_if_untagged"]:
         return port
-    tagged = (port.tagged_vlans | _vlans(body, "add_tagged")) - _vlans(body, "remove_tagged")
+    clear, lag = body.get("clear_tagged", False), body.get("lag", port.lag)
+    if not isinstance(clear, bool) or not (lag is None or (isinstance(lag, str) and 0 < len(lag) <= _MAX_LAG_NAME)):
+        raise Invalid("`clear_tagged` is true or false, `lag` a name or null", code="port_fields")
+    kept = frozenset[int]() if clear else port.tagged_vlans
+    tagged = (kept | _vlans(body, "add_tagged")) - _vlans(body, "remove_tagged")
     untagged = body.get("untagged_vlan", port.untagged_vlan)
     if untagged is not None:
         if isinstance(untagged, bool) or not isinstance(untagged, int):
@@ -213,7 +221,7 @@ def _changed(port: Port, body: Mapping[str, Any]) -> Port:
     enabled = body.get("enabled", port.enabled)
     if not isinstance(enabled, bool):
         raise Invalid("`enabled` is true or false", code="port_fields")
-    return replace(port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled)
+    return replace(port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled, lag=lag)
 
 
 def _vlans(body: Mapping[str, Any], name: str) -> frozenset[int]:

@@ -23,6 +23,8 @@ class Port:
     """None: no untagged VLAN; whatever is plugged in is cut off."""
     tagged_vlans: frozenset[int] = frozenset()
     enabled: bool = True
+    lag: str | None = None
+    """The link aggregation group that it is in."""
 
     @property
     def key(self) -> str:
@@ -34,6 +36,7 @@ class Port:
             "untagged_vlan": self.untagged_vlan,
             "tagged_vlans": sorted(self.tagged_vlans),
             "enabled": self.enabled,
+            "lag": self.lag,
         }
 
 
@@ -61,6 +64,7 @@ class Fabric:
                     untagged_vlan=value["untagged_vlan"],
                     tagged_vlans=frozenset(value["tagged_vlans"]),
                     enabled=value["enabled"],
+                    lag=value.get("lag"),
                 )
             elif kind == "vlans" and rest in self._vlans:
                 self._vlans[rest] = {int(vlan): name for vlan, name in value.items()}
