@@ -128,7 +128,11 @@ def ipam_changes(subnet: Mapping[str, Any]) -> Object:
 
 
 def subnet_attribute(subnet: Mapping[str, Any]) -> Object:
-    """The attribute of the reference from a virtual-network to the network-ipam: the subnet itself."""
+    """The attribute of the reference from a virtual-network to the network-ipam: the subnet itself.
+
+    The controller's own name server shares the gateway's address; it would take another one out of the pool, of which
+    Neutron would not know. Servers ask the name servers that Neutron names, by DHCP.
+    """
     prefix, length = str(subnet["cidr"]).split("/")
     # A subnet without a gateway says so; the controller would choose one otherwise.
     none = "::" if ":" in prefix else "0.0.0.0"  # noqa: S104
@@ -139,6 +143,7 @@ def subnet_attribute(subnet: Mapping[str, Any]) -> Object:
                 "subnet_uuid": subnet["id"],
                 "subnet_name": subnet.get("name") or subnet["id"],
                 "default_gateway": str(subnet.get("gateway_ip") or none),
+                **({"dns_server_address": str(subnet["gateway_ip"])} if subnet.get("gateway_ip") else {}),
                 "enable_dhcp": bool(subnet.get("enable_dhcp", True)),
                 "addr_from_start": True,
                 "allocation_pools": [
