@@ -15,6 +15,8 @@ def leftovers(cloud: EmbeddedCloud) -> list[str]:
     system, admin = cloud.connect("system"), cloud.connect("admin")
     servers = {server.id for server in admin.compute.servers(all_projects=True)}
     nodes = {node.id: node for node in system.baremetal.nodes(details=True)}
+    # A provider of virtual machines has the name of its host.
+    hosts = {service.host for service in admin.compute.services(binary="nova-compute")}
     found = []
     for port in admin.network.ports():
         owner = port.device_owner or ""
@@ -25,7 +27,7 @@ def leftovers(cloud: EmbeddedCloud) -> list[str]:
     for provider in admin.placement.resource_providers():
         held = admin.placement.get(f"/resource_providers/{provider.id}/allocations").json()["allocations"]
         found += [f"Placement allocation of {each} on {provider.name}" for each in held if each not in servers]
-        if provider.id not in nodes:
+        if provider.id not in nodes and provider.name not in hosts:
             found.append(f"Placement provider {provider.name} of no node")
     for node in nodes.values():
         if node.instance_id and node.instance_id not in servers:

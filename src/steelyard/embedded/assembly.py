@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from steelyard.embedded.configuration import Description, generate
+from steelyard.embedded.configuration.description import VIRTUAL_HOST
 from steelyard.embedded.credentials import USERS
 from steelyard.embedded.files import make_directory, readable_errors, write_atomically
 from steelyard.embedded.home import Home
@@ -51,6 +53,7 @@ def write_files(home: Home) -> None:
         make_directory(path.parent)
         write_atomically(path, text, durable=False)
     _write_boot_image(home.path("http", "ipa.iso"))
+    _write_compute_id(home.path("run", "nova", "compute_id"), home.root)
 
 
 def _write_rack(home: Home) -> None:
@@ -73,6 +76,13 @@ def _write_rack(home: Home) -> None:
     )
     with readable_errors(path):
         write_rack(rack, home.root, switch_port=home.port("rack_switch"))
+
+
+def _write_compute_id(path: Path, root: Path) -> None:
+    """The identity of the compute host of virtual machines, where it has none: the same after a reset, as the databases
+    of the template know the host by it, and Nova refuses to start under another one."""
+    if not path.is_file():
+        write_atomically(path, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{root}/{VIRTUAL_HOST}")))
 
 
 def _write_boot_image(path: Path) -> None:

@@ -2,8 +2,9 @@
 
     steelyard-contrail-sync --config-file /etc/neutron/neutron.conf --config-file /etc/neutron/plugins/ml2/ml2_conf.ini
 
-Says each thing in a line. `--dry-run` changes nothing. Exits 0 when both agree at the end, 1 when something could not
-be repaired (or, with --dry-run, when anything differs), 2 when the controller does not answer.
+Says each thing in a line, after it was so in two looks; what only the controller has is removed when it was there for a
+minute, so the command takes longer then. `--dry-run` changes nothing. Exits 0 when both agree at the end, 1 when
+something could not be repaired (or, with --dry-run, when anything differs), 2 when the controller does not answer.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from collections.abc import Sequence
 from neutron.common import config
 from oslo_config import cfg
 
+from steelyard_neutron.contrail.comparing import REMOVED_AFTER, Comparison, Outcome
+
 PAUSE = 5.0
-"""Seconds between the rounds in which what only the controller has is seen: what is being made is done by then."""
+"""Seconds between two looks."""
 
 _OPTIONS = [
     cfg.BoolOpt("dry-run", default=False, help="Say what differs, and change nothing."),
-    cfg.FloatOpt("pause", default=PAUSE, min=0.0, help="Seconds between the two rounds."),
+    cfg.FloatOpt("pause", default=PAUSE, min=0.0, help="Seconds between two looks."),
+    cfg.FloatOpt(
+        "removed-after",
+        default=REMOVED_AFTER,
+        min=0.0,
+        help="Seconds for which something must have been at the controller alone before it is removed.",
+    ),
 ]
 
 
@@ -31,19 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config.init(list(sys.argv[1:] if arguments is None else arguments))
     config.setup_logging()
     config.set_config_defaults()
-    sys.exit(_compare(cfg.CONF.dry_run, cfg.CONF.pause))
+    sys.exit(_compare(cfg.CONF.dry_run, cfg.CONF.pause, cfg.CONF.removed_after))
 
 
-def _compare(dry_run: bool, pause: float) -> int:
+def _compare(dry_run: bool, pause: float, removed_after: float) -> int:
     from neutron import manager
     from neutron_lib import context
 
     from steelyard_neutron.contrail.client import Unreachable
-    from steelyard_neutron.contrail.comparing import Comparison, Outcome
     from steelyard_neutron.contrail.parts import parts
 
     manager.init()
-    comparison = Comparison(parts(), repair=not dry_run)
+    comparison = Comparison(parts(), repair=not dry_run, removed_after=removed_after)
     admin = context.get_admin_context()
 
     def one_round() -> Outcome:
@@ -55,15 +63,13 @@ def _compare(dry_run: bool, pause: float) -> int:
 
     try:
         last = one_round()
-        if last.suspected:
+        while last.suspected or (last.repaired and not last.failed):
             time.sleep(pause)
-            last = one_round()
-        if not dry_run and not last.agrees:
             last = one_round()
     except Unreachable as error:
         print(error, file=sys.stderr)
         return 2
-    if not (last.failed or last.suspected):
+    if not last.failed:
         print("Neutron and the controller agree")
         return 0
     return 1

@@ -1,8 +1,9 @@
 """Neutron and the controller compared by bulk lists, and what differs repaired, in rounds.
 
-Neutron is right about what there is and where it is bound; the controller about who has an address. What is missing or
-different at the controller is repaired at once: every repair may be repeated. What only the controller has may be in
-the middle of being made, so it must be seen in two rounds before it is removed, and is looked up in Neutron once more.
+Neutron is right about what there is and where it is bound; the controller about who has an address. The two are read
+one after the other while both go on, so nothing is repaired that was not the same in two rounds, and Neutron is asked
+once more right before. What only the controller has may belong to a transaction that is not committed yet; it must have
+been there for longer than one can take.
 """
 
 from __future__ import annotations
@@ -34,7 +35,16 @@ from steelyard_neutron.contrail.controller_view import (
     same_subnet,
 )
 from steelyard_neutron.contrail.neutron_view import NeutronView, is_allocated, read
-from steelyard_neutron.contrail.parts import Parts, is_bound_here, is_live, parts, segments_of
+from steelyard_neutron.contrail.parts import (
+    Parts,
+    addresses_of,
+    as_subport,
+    is_bound_here,
+    is_live,
+    parts,
+    segments_of,
+    subports_of,
+)
 
 LOG = log.getLogger(__name__)
 
@@ -42,6 +52,11 @@ Repair = Callable[[], str | None]
 """Does it; says why it did nothing, when it did nothing."""
 FIRST_RETRY = 1.0
 """Seconds between two attempts at the first round, while the controller does not answer."""
+LOOK_AGAIN = 5.0
+"""Seconds until the next round, at the most, when something differs."""
+REMOVED_AFTER = 60.0
+"""Seconds for which something must have been at the controller alone: longer than a transaction of Neutron's, which
+waits for a few requests with their timeouts."""
 
 
 @dataclass
@@ -51,7 +66,7 @@ class Outcome:
     repaired: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
-    """Seen at the controller alone, for the first time."""
+    """Different for the first time, or at the controller alone for not long enough."""
 
     @property
     def agrees(self) -> bool:
@@ -59,26 +74,33 @@ class Outcome:
 
 
 class Comparison:
-    """Keeps what was suspected from one round to the next."""
+    """Keeps what was suspected from one round to the next. Without `repair` it only says what it would."""
 
-    def __init__(self, using: Parts, *, repair: bool = True):
+    def __init__(self, using: Parts, *, repair: bool = True, removed_after: float = REMOVED_AFTER):
         self._parts = using
         self._repair = repair
-        self._suspects: set[tuple[str, str]] = set()
+        self._removed_after = removed_after
+        self._suspects: dict[str, float] = {}
+        """What differs, in words -> since when."""
 
     def round(self, context: Any) -> Outcome:
         """Compare and repair. Raises Unreachable when the controller does not answer."""
         controller = read_controller(self._parts.mirror)
         neutron = read(context)
-        outcome, suspects = Outcome(), set[tuple[str, str]]()
-        for what, repair in self._differences(context, controller, neutron):
-            self._attempt(outcome, what, repair)
-        for kind, uuid, what, repair in self._extras(context, controller, neutron):
-            suspects.add((kind, uuid))
-            if (kind, uuid) in self._suspects:
-                self._attempt(outcome, what, repair)
-            else:
+        outcome, now, suspects = Outcome(), time.monotonic(), dict[str, float]()
+
+        def judge(what: str, repair: Repair, *, after: float) -> None:
+            since = self._suspects.get(what)
+            suspects[what] = now if since is None else since
+            if since is None or now - since < after:
                 outcome.suspected.append(what)
+            else:
+                self._attempt(outcome, what, repair)
+
+        for what, repair in self._differences(context, controller, neutron):
+            judge(what, repair, after=0.0)
+        for what, repair in self._extras(context, controller, neutron):
+            judge(what, repair, after=self._removed_after)
         self._suspects = suspects
         return outcome
 
@@ -161,14 +183,34 @@ class Comparison:
                 partial(self._bind, context, neutron, port_id),
             )
 
+        if port_id in neutron.subports and not self._is_tagged(controller, neutron, port_id):
+            yield (
+                f"port {port_id} is not tagged on the switch port of its parent at the controller",
+                partial(self._bind_tagged, context, neutron, port_id),
+            )
+
+    def _is_tagged(self, controller: ControllerView, neutron: NeutronView, port_id: str) -> bool:
+        """Whether a subport is where its parent is; True also where the parent is on no switch port."""
+        parent_id, tag = neutron.subports[port_id]
+        parent, present = neutron.ports.get(parent_id), controller.ports.get(port_id)
+        if parent is None or not is_bound_here(parent):
+            return True
+        return (
+            present is not None
+            and objects.tag_of(present) == tag
+            and controller.places.get(port_id, frozenset()) == self._wanted(parent)
+        )
+
+    def _wanted(self, port: Mapping[str, Any]) -> frozenset[tuple[str, ...]]:
+        return frozenset(tuple(self._parts.switch_ports.name_of(link)) for link in objects.links_of(port))
+
     def _is_in_place(self, controller: ControllerView, neutron: NeutronView, port: Mapping[str, Any]) -> bool:
         present = controller.ports.get(port["id"])
         vlan = neutron.vlan(port["network_id"])
-        wanted = {tuple(self._parts.switch_ports.name_of(link)) for link in objects.links_of(port)}
         return (
             present is not None
             and objects.bound_vlan(present) == vlan
-            and controller.places.get(port["id"], frozenset()) == wanted
+            and controller.places.get(port["id"], frozenset()) == self._wanted(port)
             and port["status"] == constants.PORT_STATUS_ACTIVE
         )
 
@@ -200,8 +242,9 @@ class Comparison:
                 port,
                 vlan,
                 objects.links_of(port),
-                lambda: self._parts.addresses.ids(port["fixed_ips"]),
+                addresses_of,
                 lambda other: is_live(context, other),
+                subports_of(context, port_id),
             )
         except Refused:
             plugin.update_port_status(context, port_id, constants.PORT_STATUS_DOWN)
@@ -209,35 +252,44 @@ class Comparison:
         plugin.update_port_status(context, port_id, constants.PORT_STATUS_ACTIVE)
         return None
 
+    def _bind_tagged(self, context: Any, neutron: NeutronView, port_id: str) -> str | None:
+        parent_id, tag = neutron.subports[port_id]
+        parent = self._again(context, parent_id)
+        if not is_bound_here(parent):
+            return "its parent has been unbound"
+        subport = as_subport(context, port_id, tag)
+        self._parts.switch_ports.bind_tagged(subport, parent_id, objects.links_of(parent), addresses_of)
+        return None
+
     # What only the controller has
 
-    def _extras(
-        self, context: Any, controller: ControllerView, neutron: NeutronView
-    ) -> Iterator[tuple[str, str, str, Repair]]:
+    def _extras(self, context: Any, controller: ControllerView, neutron: NeutronView) -> Iterator[tuple[str, Repair]]:
         """In the order in which things can be removed."""
         mirror = self._parts.mirror
         for port_id, interfaces in controller.places.items():
             port = neutron.ports.get(port_id)
-            if interfaces and port is not None and not is_bound_here(port):
+            parent = neutron.ports.get(neutron.subports[port_id][0]) if port_id in neutron.subports else None
+            stays = port is None or is_bound_here(port) or (parent is not None and is_bound_here(parent))
+            if interfaces and not stays:
                 what = f"port {port_id} is on a switch port that Neutron took it off"
-                yield "place", port_id, what, partial(self._release, context, port_id)
+                yield what, partial(self._release, context, port_id)
         for subnet_id, address in controller.addresses.keys() - neutron.allocations:
             uuid = controller.addresses[subnet_id, address]["uuid"]
             what = f"address {address} of subnet {subnet_id} is of no port"
-            yield objects.ADDRESS, uuid, what, partial(self._free, context, subnet_id, address, uuid)
-        removals: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any], str, Callable[[str], None]], ...] = (
-            (objects.PORT, controller.ports, neutron.ports, "port", self._remove_port),
-            (objects.IPAM, controller.subnets, neutron.subnets, "subnet", mirror.remove_subnet),
-            (objects.NETWORK, controller.networks, neutron.networks, "network", mirror.remove_network),
+            yield what, partial(self._free, context, subnet_id, address, uuid)
+        removals: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any], Callable[[str], None]], ...] = (
+            ("port", controller.ports, neutron.ports, self._remove_port),
+            ("subnet", controller.subnets, neutron.subnets, mirror.remove_subnet),
+            ("network", controller.networks, neutron.networks, mirror.remove_network),
         )
-        for kind, there, here, word, remove in removals:
+        for word, there, here, remove in removals:
             for uuid in there.keys() - here.keys():
                 what = f"{word} {uuid} is unknown to Neutron"
-                yield kind, uuid, what, partial(self._unless_known, f"get_{word}", context, uuid, remove)
+                yield what, partial(self._unless_known, f"get_{word}", context, uuid, remove)
 
     def _release(self, context: Any, port_id: str) -> str | None:
         port = self._again(context, port_id)
-        if is_bound_here(port):
+        if is_live(context, port_id):
             return "the port has been bound"
         self._parts.switch_ports.release({**port, portbindings.VNIC_TYPE: objects.BAREMETAL})
         return None
@@ -273,8 +325,8 @@ def _run(interval: int) -> None:
     pause = FIRST_RETRY
     while True:
         try:
-            comparison.round(neutron_context.get_admin_context())
-            pause = float(interval)
+            outcome = comparison.round(neutron_context.get_admin_context())
+            pause = float(interval) if outcome.agrees else min(LOOK_AGAIN, interval)
         except Unreachable as error:
             LOG.warning("Not compared: %s", error)
         except Exception:

@@ -39,6 +39,7 @@ def read_controller(mirror: Mirror) -> ControllerView:
     interfaces_there = controller.every(
         objects.PORT, "display_name", "virtual_network_refs", "virtual_machine_interface_mac_addresses",
         "virtual_machine_interface_device_owner", "virtual_machine_interface_bindings",
+        "virtual_machine_interface_properties",
     )  # fmt: skip
     ports = owned(interfaces_there)
     foreign_macs = {

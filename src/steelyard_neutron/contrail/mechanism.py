@@ -18,13 +18,15 @@ from neutron_lib.callbacks import events, registry, resources
 from neutron_lib.plugins.ml2 import api
 from oslo_log import log
 
-from steelyard_neutron.contrail import objects, settings, transactions
+from steelyard_neutron.contrail import objects, settings, transactions, trunk
 from steelyard_neutron.contrail.client import Refused, Unreachable
 from steelyard_neutron.contrail.parts import (
+    addresses_of,
     ensure_network_and_subnets,
     is_bound_here,
     is_live,
     parts,
+    subports_of,
 )
 
 LOG = log.getLogger(__name__)
@@ -48,6 +50,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
     def initialize(self) -> None:
         """Read the configuration, and compare with the controller from when the process serves."""
         parts()
+        self._trunks = trunk.ContrailTrunkDriver.create()
         registry.subscribe(_start_comparing, resources.PROCESS, events.AFTER_INIT)
 
     @property
@@ -74,7 +77,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
 
     def create_port_postcommit(self, context: Any) -> None:
         port = context.current
-        addresses = parts().addresses.ids(port["fixed_ips"])
+        addresses = addresses_of(port)
         try:
             parts().mirror.ensure_port(port, addresses)
         except Refused as error:
@@ -98,8 +101,10 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
         if any(port.get(name) != original.get(name) for name in _PORT_ATTRIBUTES):
             parts().mirror.change_port(port)
         if port.get("fixed_ips") != original.get("fixed_ips"):
-            ids = parts().addresses.ids(port["fixed_ips"])
-            parts().mirror.keep_addresses(port["id"], port["fixed_ips"], ids)
+            parts().mirror.keep_addresses(port["id"], port["fixed_ips"], addresses_of(port))
+
+        if is_bound_here(port) != is_bound_here(original):
+            trunk.report_status(context.plugin_context, subports_of(context.plugin_context, port["id"]), port)
 
     def delete_port_precommit(self, context: Any) -> None:
         """Off the switch port while the request can still fail; a port that was never bound is on none."""
@@ -132,8 +137,9 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
                 port,
                 int(segment["segmentation_id"]),
                 links,
-                lambda: parts().addresses.ids(port["fixed_ips"]),
+                addresses_of,
                 lambda other: is_live(plugin_context, other),
+                subports_of(plugin_context, port["id"]),
             )
         except (Refused, Unreachable) as error:
             LOG.error("Port %s is not bound: %s", port["id"], error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neutron.objects import ipam as ipam_objects
+from neutron.objects import trunk as trunk_objects
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 
@@ -23,6 +24,9 @@ class NeutronView:
     ports: Mapping[str, Mapping[str, Any]]
     allocations: Set[tuple[str, str]]
     """Subnet and address of everything that Neutron has given to somebody."""
+
+    subports: Mapping[str, tuple[str, int]]
+    """Port -> its parent and its tag, for the subports of trunks."""
 
     def vlan(self, network_id: str) -> int | None:
         """The VLAN that servers join the network by."""
@@ -41,11 +45,18 @@ def read(context: Any) -> NeutronView:
             for one in ipam_objects.IpamAllocation.get_objects(context)
             if one.ipam_subnet_id in subnet_of
         }
+        parents = {one.id: one.port_id for one in trunk_objects.Trunk.get_objects(context)}
+        subports = {
+            one.port_id: (parents[one.trunk_id], int(one.segmentation_id))
+            for one in trunk_objects.SubPort.get_objects(context)
+            if one.trunk_id in parents
+        }
     return NeutronView(
         networks={one["id"]: one for one in plugin.get_networks(context)},
         subnets={one["id"]: one for one in plugin.get_subnets(context)},
         ports={one["id"]: one for one in plugin.get_ports(context)},
         allocations=allocations,
+        subports=subports,
     )
 
 

@@ -128,7 +128,11 @@ def ipam_changes(subnet: Mapping[str, Any]) -> Object:
 
 
 def subnet_attribute(subnet: Mapping[str, Any]) -> Object:
-    """The attribute of the reference from a virtual-network to the network-ipam: the subnet itself."""
+    """The attribute of the reference from a virtual-network to the network-ipam: the subnet itself.
+
+    The controller's own name server shares the gateway's address; it would take another one out of the pool, of which
+    Neutron would not know. Servers ask the name servers that Neutron names, by DHCP.
+    """
     prefix, length = str(subnet["cidr"]).split("/")
     # A subnet without a gateway says so; the controller would choose one otherwise.
     none = "::" if ":" in prefix else "0.0.0.0"  # noqa: S104
@@ -139,6 +143,7 @@ def subnet_attribute(subnet: Mapping[str, Any]) -> Object:
                 "subnet_uuid": subnet["id"],
                 "subnet_name": subnet.get("name") or subnet["id"],
                 "default_gateway": str(subnet.get("gateway_ip") or none),
+                **({"dns_server_address": str(subnet["gateway_ip"])} if subnet.get("gateway_ip") else {}),
                 "enable_dhcp": bool(subnet.get("enable_dhcp", True)),
                 "addr_from_start": True,
                 "allocation_pools": [
@@ -209,12 +214,19 @@ def links_of(port: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def bindings(
-    port: Mapping[str, Any], links: Sequence[Mapping[str, str]], vlan: int | None, *, fabric: str, left: bool = False
+    port: Mapping[str, Any],
+    links: Sequence[Mapping[str, str]],
+    vlan: int | None,
+    *,
+    fabric: str,
+    tagged: bool = False,
+    left: bool = False,
 ) -> dict[str, list[dict[str, str]]]:
     """The map property that binds an interface: to the switch ports in `links` untagged in `vlan`, or to none.
 
-    Without the VLAN the controller lets one switch port into two networks (and says 200), so links demand one. An
-    empty profile takes an interface off its switch ports (`left`); one that is on none is refused with it.
+    Without the VLAN the controller lets one switch port into two networks (and says 200), so links demand one; that of
+    a `tagged` sub-interface is in a property of its own. An empty profile takes an interface off its switch ports
+    (`left`); one that is on none is refused with it.
     """
     pairs = {"vnic_type": str(port.get("binding:vnic_type") or "normal")}
     if port.get("binding:host_id"):
@@ -231,8 +243,10 @@ def bindings(
             }
             for link in links
         ]
+        pairs["vnic_type"] = BAREMETAL
         pairs["profile"] = json.dumps({"local_link_information": told})
-        pairs["tor_port_vlan_id"] = str(vlan)
+        if not tagged:
+            pairs["tor_port_vlan_id"] = str(vlan)
     elif left:
         pairs["profile"] = "{}"
     return {"key_value_pair": [{"key": key, "value": value} for key, value in pairs.items()]}
@@ -283,6 +297,12 @@ def bound_vlan(content: Mapping[str, Any]) -> int | None:
     """The VLAN that an interface's bindings ask for."""
     value = binding(content, "tor_port_vlan_id")
     return int(value) if value and value.isdigit() else None
+
+
+def tag_of(content: Mapping[str, Any]) -> int | None:
+    """The VLAN tag of a sub-interface; None: it is none."""
+    tag = (content.get("virtual_machine_interface_properties") or {}).get("sub_interface_vlan_tag")
+    return int(tag) if tag else None
 
 
 def binding(content: Mapping[str, Any], key: str) -> str | None:

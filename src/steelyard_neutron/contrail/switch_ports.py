@@ -7,7 +7,8 @@ should, so nothing here believes an answer of 200.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,19 @@ from steelyard_neutron.contrail.mirror import Mirror
 LOG = log.getLogger(__name__)
 
 IsLive = Callable[[str], bool]
-"""Whether Neutron has a port of this id that is bound to a switch port."""
+"""Whether Neutron has a port of this id that is bound to a switch port, be it as a sub-interface of another one."""
+FindAddresses = Callable[[Mapping[str, Any]], list[str]]
+"""The instance-ips of a port, for an interface that has to be made (again)."""
+
+
+@dataclass(frozen=True)
+class Subport:
+    """A tagged sub-interface of a port that is bound to switch ports."""
+
+    port: Mapping[str, Any]
+    tag: int
+    vlan: int | None
+    """That of its network."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,9 @@ class Place:
 
     interfaces: frozenset[str]
     vlan: int | None
+    tag: int | None
     networks: tuple[str, ...]
+    groups: tuple[str, ...]
 
 
 class SwitchPorts:
@@ -46,33 +61,82 @@ class SwitchPorts:
         port: Mapping[str, Any],
         vlan: int,
         links: Sequence[Mapping[str, str]],
-        addresses: Callable[[], list[str]],
+        addresses: FindAddresses,
         is_live: IsLive,
+        subports: Sequence[Subport] = (),
     ) -> None:
-        """Put the port untagged on exactly these switch ports, and read back that the controller has it so.
+        """Put the port untagged on exactly these switch ports, and its subports tagged; read back that it is so.
 
-        Repeating it changes nothing. `addresses` finds the port's instance-ips, should the controller have lost it.
-        Raises Refused, when the interface is on none of them, or Unreachable.
+        Repeating it changes nothing. Raises Refused, when the interface is on none of them, or Unreachable.
         """
         wanted = self._interfaces(links)
         present = self._place(port["id"])
         if present is None or present.networks != (port["network_id"],):
-            self._mirror.ensure_port(port, addresses())
+            self._mirror.ensure_port(port, addresses(port))
             present = self._place(port["id"])
         if present is not None and present.interfaces and present.interfaces != frozenset(wanted):
             self.release(port)
+        own = {port["id"], *(subport.port["id"] for subport in subports)}
         for uuid, name in wanted.items():
-            self._make_free(uuid, name, port["id"], is_live)
+            self._make_free(uuid, name, own, is_live)
         changes = {
             **objects.port_changes(port),
             "virtual_machine_interface_bindings": objects.bindings(port, links, vlan, fabric=self._fabric),
         }
         try:
             self._controller.update(objects.PORT, port["id"], changes)
-            self._verify(port, vlan, wanted)
+            self._verify(port, vlan, wanted, own)
+            for subport in subports:
+                self.bind_tagged(subport, port["id"], links, addresses)
         except (Refused, Unreachable):
             self._release_after_failure(port)
             raise
+
+    def bind_tagged(
+        self, subport: Subport, parent_id: str, links: Sequence[Mapping[str, str]], addresses: FindAddresses
+    ) -> None:
+        """Put a sub-interface tagged on the switch ports of its parent, which is bound there, and read it back.
+
+        Its tag must be its network's VLAN: a tag that anybody may choose could be another network's on the switch.
+        Raises Refused, when the sub-interface is on none, or Unreachable.
+        """
+        port, what = subport.port, f"bind port {subport.port['id']} tagged"
+        if subport.tag != subport.vlan:
+            raise Refused(what=what, reason=f"its tag is {subport.tag}, and the VLAN of its network {subport.vlan}")
+        parent = self._place(parent_id)
+        if parent is None or len(parent.groups) != 1:
+            raise Refused(what=what, reason=f"its parent {parent_id} is in no port group")
+        present, networks = self._place(port["id"]), (port["network_id"],)
+        if present is not None and (present.groups, present.tag, present.networks) == (
+            parent.groups, subport.tag, networks,
+        ):  # fmt: skip
+            return  # repeated, the controller would refuse it because of itself
+        if present is None or present.groups or present.networks != networks:
+            self.release_tagged(port, addresses)
+        changes = {
+            **objects.port_changes(port),
+            "virtual_machine_interface_properties": {"sub_interface_vlan_tag": subport.tag},
+            "virtual_machine_interface_bindings": objects.bindings(
+                port, links, subport.tag, fabric=self._fabric, tagged=True
+            ),
+        }
+        try:
+            self._controller.update(objects.PORT, port["id"], changes)
+            place = self._place(port["id"])
+            if place is None or (place.groups, place.tag, place.vlan) != (parent.groups, subport.tag, None):
+                raise Refused(what=what, reason="it said yes and has the sub-interface elsewhere")
+        except (Refused, Unreachable):
+            with contextlib.suppress(Refused, Unreachable):
+                self._mirror.remove_port(port["id"], and_addresses=False)
+            raise
+
+    def release_tagged(self, port: Mapping[str, Any], addresses: FindAddresses) -> None:
+        """Take a sub-interface off its switch ports: it is made anew.
+
+        An empty profile would take the whole group off its switch ports, and so the parent.
+        """
+        self._mirror.remove_port(port["id"], and_addresses=False)
+        self._mirror.ensure_port(port, addresses(port))
 
     def release(self, port: Mapping[str, Any]) -> None:
         """Take the port off its switch ports. Raises Refused when the controller still has it on one, or Unreachable.
@@ -81,6 +145,9 @@ class SwitchPorts:
         it has the interface then.
         """
         place = self._place(port["id"])
+        if place is not None and place.tag is not None:
+            self._mirror.remove_port(port["id"], and_addresses=False)  # the next comparison makes it anew, if need be
+            return
         if place is None or not (place.interfaces or place.vlan):
             return
         refusal: Refused | None = None
@@ -114,8 +181,8 @@ class SwitchPorts:
     def _place(self, port_id: str) -> Place | None:
         """Where the interface is; None: there is no such interface."""
         present = self._controller.read(
-            objects.PORT, port_id, "virtual_machine_interface_bindings", "virtual_network_refs",
-            "virtual_port_group_back_refs",
+            objects.PORT, port_id, "virtual_machine_interface_bindings", "virtual_machine_interface_properties",
+            "virtual_network_refs", "virtual_port_group_back_refs",
         )  # fmt: skip
         if present is None:
             return None
@@ -123,6 +190,8 @@ class SwitchPorts:
         return Place(
             interfaces=frozenset(uuid for group in groups for uuid in objects.references(group, objects.INTERFACE)),
             vlan=objects.bound_vlan(present),
+            tag=objects.tag_of(present),
+            groups=tuple(group["uuid"] for group in groups),
             networks=tuple(objects.references(present, objects.NETWORK)),
         )
 
@@ -136,25 +205,23 @@ class SwitchPorts:
                 found.append(group)
         return found
 
-    def _make_free(self, interface: str, name: str, port_id: str, is_live: IsLive) -> None:
+    def _make_free(self, interface: str, name: str, own: Set[str], is_live: IsLive) -> None:
         """Nobody else may be on the switch port. What an interrupted unbind has left there goes; else Refused."""
         present = self._controller.read(objects.INTERFACE, interface, "virtual_port_group_back_refs") or {}
         for group in self._groups(objects.back_references(present, objects.GROUP)):
-            for other in objects.references(group, objects.PORT):
-                if other == port_id:
-                    continue
-                content = self._controller.read(objects.PORT, other, "virtual_machine_interface_bindings")
-                if content is None:
-                    continue
-                if objects.owned_id(self._mirror.owner, content["fq_name"]) is None:
+            others = [uuid for uuid in objects.references(group, objects.PORT) if uuid not in own]
+            for other in others:
+                content = self._controller.read(objects.PORT, other, "display_name")
+                if content is not None and objects.owned_id(self._mirror.owner, content["fq_name"]) is None:
                     raise Refused(what=f"bind to {name}", reason=f"interface {other} of somebody else's is on it")
                 if is_live(other):
                     raise Refused(what=f"bind to {name}", reason=f"port {other} is still bound to it")
+            for other in others:
                 LOG.warning("Port %s is not bound any more, and is taken off %s", other, name)
                 self.release({"id": other, "binding:vnic_type": objects.BAREMETAL})
 
-    def _verify(self, port: Mapping[str, Any], vlan: int, wanted: Mapping[str, str]) -> None:
-        """One port group, with these switch ports and this interface alone, in Neutron's network. Raises Refused."""
+    def _verify(self, port: Mapping[str, Any], vlan: int, wanted: Mapping[str, str], own: Set[str]) -> None:
+        """One port group, with these switch ports and its `own` interfaces alone, in Neutron's network, or Refused."""
         what = f"bind port {port['id']}"
         present = self._controller.read(
             objects.PORT, port["id"], "virtual_machine_interface_bindings", "virtual_network_refs",
@@ -172,7 +239,8 @@ class SwitchPorts:
             raise Refused(what=what, reason=f"the interface is in {len(groups)} port groups")
         if set(objects.references(groups[0], objects.INTERFACE)) != set(wanted):
             raise Refused(what=what, reason=f"its port group has other switch ports than {', '.join(wanted.values())}")
-        if objects.references(groups[0], objects.PORT) != [port["id"]]:
+        members = set(objects.references(groups[0], objects.PORT))
+        if port["id"] not in members or not members <= own:
             raise Refused(what=what, reason="other interfaces are on the same switch port")
         for uuid, name in wanted.items():
             interface = self._controller.read(objects.INTERFACE, uuid, "virtual_port_group_back_refs") or {}

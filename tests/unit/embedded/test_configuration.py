@@ -215,7 +215,7 @@ def test_with_a_controller_neutron_asks_it_for_everything_and_configures_no_swit
     files = generate(replace(cloud, network="contrail", ports={**PORTS, "contrail": 20100}))
     neutron, ml2 = parsed(files["etc/neutron/neutron.conf"]), parsed(files["etc/neutron/ml2_conf.ini"])
     assert neutron["DEFAULT"]["ipam_driver"] == "steelyard_contrail"
-    assert ml2["ml2"]["mechanism_drivers"] == "steelyard_contrail"
+    assert ml2["ml2"]["mechanism_drivers"] == "steelyard_contrail,steelyard_virtual"
     assert neutron["contrail"]["endpoint_override"] == "http://127.0.0.1:20100"
     assert neutron["contrail"]["username"] == "neutron"
     assert not [name for name in ml2.sections() if name.startswith("genericswitch")]

@@ -17,7 +17,7 @@ DIRECTORY, URL = pathlib.Path(sys.argv[1]), sys.argv[2]
 CONF = f"""
 [DEFAULT]
 core_plugin = ml2
-service_plugins =
+service_plugins = trunk
 ipam_driver = steelyard_contrail
 state_path = {DIRECTORY}
 transport_url = fake://
@@ -76,6 +76,7 @@ with engine.begin() as connection:
 engine.dispose()
 manager.init()
 plugin = directory.get_plugin()
+trunks = directory.get_plugin("trunk")
 PROJECT = "7c9e667074254de1b8d1f0a9c0b1c2d3"
 
 from steelyard_neutron.contrail import parts as contrail_parts  # noqa: E402
@@ -108,7 +109,7 @@ class Extra:
     """Methods that the core plugin has not."""
 
     def __init__(self):
-        self.comparison = Comparison(contrail_parts.parts())
+        self.comparison = Comparison(contrail_parts.parts(), removed_after=0.0)
 
     def network(self, context, **given):
         return plugin.create_network(context, {"network": {**NETWORK, **given}})
@@ -121,6 +122,25 @@ class Extra:
 
     def ports(self, context, amount, **given):
         return plugin.create_port_bulk(context, {"ports": [{"port": {**PORT, **given}} for _ in range(amount)]})
+
+    def trunk(self, context, port_id, subports=()):
+        """A trunk on a port, with `[port, tag]` pairs."""
+        subs = [{"port_id": port, "segmentation_type": "vlan", "segmentation_id": tag} for port, tag in subports]
+        body = {"port_id": port_id, "sub_ports": subs, "name": "", "description": "", "admin_state_up": True}
+        return trunks.create_trunk(context, {"trunk": {**body, "project_id": PROJECT, "tenant_id": PROJECT}})
+
+    def add_subport(self, context, trunk_id, port_id, tag):
+        sub = {"port_id": port_id, "segmentation_type": "vlan", "segmentation_id": tag}
+        return trunks.add_subports(context, trunk_id, {"sub_ports": [sub]})
+
+    def remove_subport(self, context, trunk_id, port_id):
+        return trunks.remove_subports(context, trunk_id, {"sub_ports": [{"port_id": port_id}]})
+
+    def delete_trunk(self, context, trunk_id):
+        trunks.delete_trunk(context, trunk_id)
+
+    def trunks(self, context):
+        return trunks.get_trunks(context)
 
     def port_that_fails(self, context, **given):
         """A port that is rolled back after its address was allocated."""

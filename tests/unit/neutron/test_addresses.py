@@ -71,7 +71,6 @@ def test_addresses_made_from_the_mac_address_are_the_controller_s_too(scene: Sce
     ("wanted", "kind"),
     [
         ("10.9.0.1", "IpAddressAlreadyAllocated"),  # the gateway: the controller gives it to two at once
-        ("10.9.0.2", "IpAddressAlreadyAllocated"),  # its own name server
         ("10.9.0.0", "InvalidIpForNetwork"),
         ("10.9.0.7", "InvalidIpForNetwork"),
         ("10.10.0.3", "InvalidIpForNetwork"),
@@ -83,6 +82,23 @@ def test_addresses_that_nobody_may_have(scene: Scene, wanted: str, kind: str) ->
         scene.neutron("port", network_id=network["id"], fixed_ips=[{"ip_address": wanted}])
     assert caught.value.kind == kind
     assert at_controller(scene) == set()
+
+
+def test_every_address_of_the_pool_is_given(scene: Scene) -> None:
+    """Also the one that the controller would take for its own name server."""
+    network = scene.neutron.network(SMALL)
+    given = {address_of(scene.neutron("port", network_id=network["id"])) for _ in range(5)}
+    assert given == {f"10.9.0.{last}" for last in range(2, 7)}
+
+
+def test_the_controller_s_own_name_server_keeps_its_address_where_there_is_no_gateway(scene: Scene) -> None:
+    network = scene.neutron.network(SMALL, gateway_ip=None)
+    found = scene.read("virtual-network", network["id"])
+    assert found is not None
+    [subnet] = found["network_ipam_refs"][0]["attr"]["ipam_subnets"]
+    with pytest.raises(NeutronError) as caught:
+        scene.neutron("port", network_id=network["id"], fixed_ips=[{"ip_address": subnet["dns_server_address"]}])
+    assert caught.value.kind == "IpAddressAlreadyAllocated"
 
 
 def test_an_address_by_number_outside_of_the_pool_is_given_as_neutron_s_api_says(scene: Scene) -> None:
@@ -151,7 +167,7 @@ def test_a_subnet_that_is_rolled_back_is_not_at_the_controller(scene: Scene) -> 
 
 def test_ports_made_in_bulk_have_addresses_all_or_none(scene: Scene) -> None:
     network = scene.neutron.network(SMALL)
-    made = scene.neutron("ports", amount=3, network_id=network["id"])
+    made = scene.neutron("ports", amount=4, network_id=network["id"])
     assert at_controller(scene) == {address_of(port) for port in made}
     with pytest.raises(NeutronError):
         scene.neutron("ports", amount=3, network_id=network["id"])

@@ -32,7 +32,7 @@ def test_a_controller_that_has_lost_everything_has_it_again(scene: Scene, bound:
             status, text, _ = scene.controller.call("DELETE", f"/{kind}/{one['uuid']}")
             assert status == 200, text
     scene.soon(lambda: scene.vlan("leaf1/Ethernet3") is None)
-    outcome = scene.neutron("compare")
+    outcome = scene.compared()
     assert outcome["failed"] == []
     assert outcome["repaired"]
     scene.settled()
@@ -48,7 +48,7 @@ def test_a_port_that_was_unbound_by_hand_is_bound_again_as_neutron_says(scene: S
     status, text, _ = scene.controller.call("PUT", f"/virtual-machine-interface/{bound['id']}", change)
     assert status == 200, text
     scene.soon(lambda: scene.vlan("leaf1/Ethernet3") is None)
-    [repaired] = scene.neutron("compare")["repaired"]
+    [repaired] = scene.compared()["repaired"]
     assert bound["id"] in repaired
     scene.soon(lambda: scene.vlan("leaf1/Ethernet3") == bound["network"]["provider:segmentation_id"])
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_repaired_is_down_in_neutron(scene: Scene, bound: Json) -
     assert scene.controller.call("POST", "/ref-update", {**drop, "operation": "DELETE"})[0] == 200
     assert scene.controller.call("DELETE", f"/physical-interface/{interface}")[0] == 200
     try:
-        outcome = scene.neutron("compare")
+        outcome = scene.compared()
         assert any(bound["id"] in each for each in outcome["failed"])
         assert scene.neutron("get_port", id=bound["id"])["status"] == "DOWN"
     finally:
@@ -108,7 +108,7 @@ def test_a_mac_address_that_somebody_else_has_too_is_said(scene: Scene, bound: J
     assert status == 200, text
     twin = made["virtual-machine-interface"]["uuid"]
     try:
-        [said] = scene.neutron("compare")["failed"]
+        [said] = scene.compared()["failed"]
         assert twin in said
         assert bound["mac_address"] in said
     finally:
@@ -175,8 +175,9 @@ def test_the_command_repairs_and_says_so(scene: Scene, bound: Json) -> None:
     assert scene.controller.call("DELETE", f"/instance-ip/{address['uuid']}")[0] == 200
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [str(sync), "--config-file", conf, "--pause", "0", "--removed-after", "0", *more]
         return subprocess.run(
-            [str(sync), "--config-file", conf, "--pause", "0", *more], capture_output=True, text=True, timeout=60,
+            command, capture_output=True, text=True, timeout=60,
             check=False,
         )  # fmt: skip
 
