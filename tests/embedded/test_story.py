@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from openstack.exceptions import NotFoundException
 
+from ..switch_history import SwitchHistory, Tenancy
 from .cloud_at_hand import EmbeddedCloud, until
-from .switch_history import History
 from .things import Things, unique
 
 pytestmark = pytest.mark.embedded
@@ -154,14 +154,17 @@ def test_a_servers_whole_life(cloud: EmbeddedCloud, things: Things, after: ExitS
         assert again["state"] == "found"
 
     with stage("the switches' own log of the whole story"):
-        history = History(rack.switch_log(after=begin), rack.servers, cloud.record["ramdisk_vlans"])
-        assert history.changes > 20
+        ramdisk = cloud.record["ramdisk_vlans"]
+        tenancies = [Tenancy(0, node, "demo") for node in places.values()]
+        history = SwitchHistory.of_rack(rack.switch_log(after=begin), rack.servers, tenancies=tenancies)
+        assert len(history) > 20
         assert history.tenant_vlans_of(names) == {vlan}
-        assert history.mixed() == [], "a server was on a tenant's and on a ramdisk network at the same time"
+        assert history.mixed(ramdisk.values()) == [], "a server was on a tenant's and a ramdisk network at the same time"
         assert history.doubled() == [], "a port carried two networks at the same time"
+        assert history.meetings(owner_of={vlan: "demo"}, shared=ramdisk.values()) == [], "two strangers met"
         for name in names:
-            assert history.visited(name, "cleaning")
-            assert history.visited(name, "provisioning")
+            assert history.visited(name, ramdisk["cleaning"])
+            assert history.visited(name, ramdisk["provisioning"])
 
 
 def _two_strangers(cloud: EmbeddedCloud) -> list[str]:

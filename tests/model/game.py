@@ -19,7 +19,6 @@ from steelyard.clouds.observing import Observer
 from steelyard.errors import SteelyardError, Unavailable
 from steelyard.hardware.redfish.fake import FakeBmc, FakeBmcProber
 from steelyard.hardware.redfish.port import SystemIdentity
-from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.isolation.model import PowerOffPolicy
 from steelyard.nouns import Actor, Driver, FlavorSpec, Image, Node
 from steelyard.operations.model import Operation
@@ -28,6 +27,7 @@ from steelyard.store import Store
 
 from .clockwork import Killed, Task, Tasks, illusion
 from .engine import TaskOperations, TaskReconcilers
+from .fabric import BMC_NETWORK, BMC_VLANS, Gates, Reader, cable
 from .faults import Faults, FaultyClouds, FaultyDatabase, Process
 
 PORT = 8443
@@ -83,15 +83,19 @@ class Game:
         self.watchers: list[Callable[[str, Game], None]] = []
         """Called before and after each run of a reconciler."""
         self._gate_killed = False
+        self.reader = Reader(self)
+        self.gates = Gates(self)
         self._people()
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.75:
             self.world.drivers.append(
-                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"steelyard-neutron"}))
+                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"neutron", "steelyard"}))
             )
         self.world.provisioning_in_maintenance = self.random.random() < 0.7
         self.maintenance_ends = self.random.random() < 0.5
         """Whether after the storm whoever holds a node in maintenance ends it, or has forgotten it."""
         self.world.power_gate = self._gate
+        self.world.flip_gate = self.gates.flip
+        self.world.network_gate = self.gates.network
         self.begin_server()
 
     # Time and words
@@ -123,9 +127,11 @@ class Game:
         world.images["image-1"] = Image("image-1", "debian", "active", 1, "raw", None, "public", None, None)
         world.images["image-2"] = Image("image-2", "fedora", "active", 1, "raw", None, "public", None, None)
         self.clouds.own.flavors.create(FlavorSpec("metal", CLASS))
+        world.fabric.add_network(BMC_NETWORK, world.service_project, vlans=BMC_VLANS)
         for number in range(1, MACHINES + 1):
             address = ipaddress.ip_address(f"10.200.0.{number}")
             machine = world.add_hardware(f"https://{address}:{PORT}")
+            cable(self, number, machine)
             identity = SystemIdentity(
                 path="/redfish/v1/Systems/1", uuid=f"00000000-0000-4000-8000-{number:012}", serial=machine.serial,
                 vendor=machine.vendor, model=machine.product, hostname=f"bm-{number}", power_state="off",
@@ -166,7 +172,7 @@ class Game:
         self.reconcilers = TaskReconcilers(self.now)
         parts = {
             "clouds": clouds, "store": self.store, "operations": self.operations, "reconcilers": self.reconcilers,
-            "switches": FakeSwitchReader(source=self.world.switch_ports), "prober": self.prober,
+            "switches": self.reader, "prober": self.prober,
             "observer": Observer(clouds, clock=lambda: (self.now() - self._start_time).total_seconds()),
         }  # fmt: skip
         wanted = inspect.signature(wiring.assemble).parameters
@@ -257,6 +263,8 @@ class Game:
             return
         name = self.asked.pop(task.number, (task.name, task))[0]
         error = task.error
+        if isinstance(error, Violation):
+            raise error
         if isinstance(error, Killed) and not self.process.alive:
             self.kill_server()
         elif isinstance(error, SteelyardError):
@@ -288,7 +296,10 @@ class Game:
     def settle(self, rounds: int = 20_000) -> None:
         """No more faults; everything runs until nothing moves. Says what does not come to rest."""
         self.faults.calm()
+        self.reader.calm()
         world = self.world
+        world.fabric.calm()
+        world.fabric.switches.calm()
         for node_id in list(world.nodes):
             world.release_node(node_id)
             world.find_bmc(node_id)
@@ -312,7 +323,7 @@ class Game:
                     world.now += timedelta(seconds=10)  # they wait in vain; their deadlines come
                 quiet = 0
                 continue
-            quiet = 0 if moved else quiet + 1
+            quiet = 0 if moved or world.moves or world.fabric.switches.awaits else quiet + 1
             if quiet > 3:
                 if not self.store.operations.claimable(self.boot_id, {self.boot_id}):
                     return

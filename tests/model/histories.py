@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from . import inside, outside  # noqa: F401 - the moves
+from .disturbing import plan
 from .game import CREDENTIALS, PORT, Game
 from .moves import MOVES, play
 from .truths import Truths
@@ -31,6 +32,11 @@ class Played:
         self.moves = 0
         self.faults = 0
         self.kills = 0
+        self.flips = 0
+        """Changes of networks that conductors asked about."""
+        self.refused = 0
+        """Those of them that were refused."""
+        self.network_faults = 0
 
 
 def prologue(game: Game) -> None:
@@ -44,6 +50,12 @@ def prologue(game: Game) -> None:
     for name in game.reconcilers.names:
         game.reconcile(name)
         game.settle()
+
+
+def network_faults(game: Game) -> None:
+    """In every history something goes wrong in the controller or a switch, whatever hypothesis draws."""
+    for _ in range(game.random.choice((1, 2, 3))):
+        game.tell(f"  network: {plan(game, game.random, longest=30)}")
 
 
 def machine(seed: int, template: Path, played: Played, change: Change | None) -> type[RuleBasedStateMachine]:
@@ -60,12 +72,16 @@ def machine(seed: int, template: Path, played: Played, change: Change | None) ->
         def prologue(self) -> None:
             prologue(self.game)
             self.truths.check()
+            network_faults(self.game)
 
         def teardown(self) -> None:
             played.histories += 1
             played.moves += self.game.moves
             played.faults += self.game.faults.struck
             played.kills += self.game.boots - 1
+            played.flips += self.game.gates.asked
+            played.refused += self.game.gates.refused
+            played.network_faults += self.game.world.fabric.went_wrong
             try:
                 if self.game.moves:
                     self.truths.check_rest()

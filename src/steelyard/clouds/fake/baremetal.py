@@ -38,7 +38,7 @@ class _OfNodes(FakePort):
         return found
 
     def unlocked(self, node: Node) -> Node:
-        if node.id in self.world.locked:
+        if self.world.is_locked(node.id):
             raise Conflict(f"node {node.id} is locked by host fake, please retry after the current operation")
         return node
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.errors import Conflict, Duplicate, NotFound
@@ -16,14 +18,62 @@ TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
 
 
+class BindingFault(StrEnum):
+    """What may become of a binding."""
+
+    LIES = "says ACTIVE and programs no switch"
+    FAILS = "does not bind it"
+    """The request is accepted, and the port stays DOWN (Neutron's `binding_failed`)."""
+
+
 class FakeFabric:
     """Networks, subnets and ports; a bound port's VLAN is on the switch."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.networks: dict[str, Network] = {}
         self.subnets: dict[str, Subnet] = {}
         self.ports: dict[str, NetworkPort] = {}
-        self.switches = FakeSwitches()
+        self.switches = FakeSwitches(clock)
+        self._faults: deque[tuple[BindingFault, int]] = deque()
+        self.struck: set[tuple[str, str]] = set()
+        """Switch ports at which a binding went wrong."""
+        self._misbound = 0
+
+    def fail_binding(self, fault: BindingFault, *, skip: int = 0) -> None:
+        """The next binding, after `skip` others, goes wrong."""
+        self._faults.append((fault, skip))
+
+    def calm(self) -> None:
+        """No binding that comes goes wrong."""
+        self._faults.clear()
+
+    @property
+    def went_wrong(self) -> int:
+        """How many bindings and writes were disturbed."""
+        return self._misbound + self.switches.went_wrong
+
+    def _strike(self) -> BindingFault | None:
+        for index, (fault, skip) in enumerate(self._faults):
+            if skip == 0:
+                del self._faults[index]
+                return fault
+            self._faults[index] = (fault, skip - 1)
+        return None
+
+    def _program(self, network_id: str, link: SwitchLink) -> str:
+        """The switch gets the network's VLAN; returns the status that the port has then."""
+        fault = self._strike()
+        if fault is None:
+            self.switches.write(link, self.networks[network_id].segmentation_id)
+        else:
+            self.struck.add((link.switch_id, link.port_id))
+            self._misbound += 1
+        return "DOWN" if fault is BindingFault.FAILS else "ACTIVE"
+
+    def _clear(self, port: NetworkPort) -> None:
+        """A port that was not bound has nothing on the switch, and its driver is not asked."""
+        if port.link is not None and port.status == "ACTIVE":
+            self.switches.write(port.link, None)
 
     def add_network(self, name: str, project_id: str | None, *, vlans: range = TENANT_VLANS) -> Network:
         taken = {network.segmentation_id for network in self.networks.values()}
@@ -74,30 +124,29 @@ class FakeFabric:
 
     def bind(self, port: NetworkPort, node_id: str, nic: NodePort) -> None:
         """What ML2 with the generic switch does when Ironic sets host and profile."""
-        self.ports[port.id] = replace(port, host_id=node_id, mac=nic.mac, link=nic.link, status="ACTIVE")
-        if nic.link is not None:
-            self.switches.write(nic.link, self.networks[port.network_id].segmentation_id)
+        status = "ACTIVE" if nic.link is None else self._program(port.network_id, nic.link)
+        self.ports[port.id] = replace(port, host_id=node_id, mac=nic.mac, link=nic.link, status=status)
 
     def bind_at(self, port: NetworkPort, node_id: str, mac: str, link: SwitchLink) -> NetworkPort:
         """The same for a switch port that is named. One that is bound there already is not written to the switch
         again: ML2 sees no change."""
-        if port.link is not None and port.link != link:
-            self.switches.write(port.link, None)
+        if port.link != link:
+            self._clear(port)
+        status = port.status
         if port.link != link or port.host_id != node_id or port.status != "ACTIVE":
-            self.switches.write(link, self.networks[port.network_id].segmentation_id)
-        bound = replace(port, host_id=node_id, mac=mac.lower(), link=link, status="ACTIVE", vnic_type="baremetal")
+            status = self._program(port.network_id, link)
+        bound = replace(port, host_id=node_id, mac=mac.lower(), link=link, status=status, vnic_type="baremetal")
         self.ports[port.id] = bound
         return bound
 
     def unbind(self, port: NetworkPort) -> None:
         self.ports[port.id] = replace(port, host_id=None, link=None, status="DOWN")
-        if port.link is not None:
-            self.switches.write(port.link, None)
+        self._clear(port)
 
     def remove_port(self, port_id: str) -> None:
         port = self.ports.pop(port_id, None)
-        if port is not None and port.link is not None:
-            self.switches.write(port.link, None)
+        if port is not None:
+            self._clear(port)
 
     def flip(
         self, node: Node, nics: list[NodePort], *, role_network: str | None, tenant: bool, now: datetime,
@@ -108,26 +157,48 @@ class FakeFabric:
         Its own ports (cleaning, provisioning, ...) on `role_network` and on no other; the instance's ports bound
         if `tenant`, unbound otherwise.
         """
-        own = [p for p in self.ports.values() if p.device_id == node.id and p.device_owner == "baremetal:none"]
+        own = self.own_ports(node)
         for port in own:
             if port.network_id != role_network:
                 self.remove_port(port.id)
-        vifs = [p for p in self.ports.values() if node.instance_id is not None and p.device_id == node.instance_id]
-        for port in vifs:
-            if port.host_id and not tenant:
-                self.unbind(port)
+        if not tenant:
+            self.leave_tenant(node)
         if role_network is not None and not any(port.network_id == role_network for port in own):
-            for nic in (nic for nic in nics if nic.pxe_enabled):
-                port = self.add_port(
-                    role_network, now=now, mac=nic.mac, project_id=project_id, device_id=node.id,
-                    device_owner="baremetal:none",
-                )  # fmt: skip
-                self.bind(port, node.id, nic)
+            self.join(node, nics, role_network, now=now, project_id=project_id)
         if tenant:
-            ordered = sorted(nics, key=lambda nic: (not nic.pxe_enabled, nic.mac))
-            for port, nic in zip(sorted(vifs, key=lambda vif: vif.created_at or now), ordered, strict=False):
+            for port, nic in self.tenant_pairs(node, nics):
                 if port.host_id is None:
                     self.bind(port, node.id, nic)
+
+    def own_ports(self, node: Node) -> list[NetworkPort]:
+        """Those that Ironic, or Steelyard, made for the node."""
+        return [p for p in self.ports.values() if p.device_id == node.id and p.device_owner == "baremetal:none"]
+
+    def tenant_pairs(self, node: Node, nics: list[NodePort]) -> list[tuple[NetworkPort, NodePort]]:
+        """The instance's ports, each with the NIC that it belongs on."""
+        vifs = [p for p in self.ports.values() if node.instance_id is not None and p.device_id == node.instance_id]
+        ordered = sorted(nics, key=lambda nic: (not nic.pxe_enabled, nic.mac))
+        return list(zip(sorted(vifs, key=_age), ordered, strict=False))
+
+    def leave_tenant(self, node: Node) -> None:
+        """Unbind the instance's ports."""
+        for port in list(self.ports.values()):
+            if port.host_id and node.instance_id is not None and port.device_id == node.instance_id:
+                self.unbind(port)
+
+    def join(
+        self, node: Node, nics: list[NodePort], network_id: str, *, now: datetime, project_id: str | None
+    ) -> list[tuple[NodePort, NetworkPort]]:
+        """Make a port on a network of the operator's for every NIC that Ironic boots from."""
+        made = []
+        for nic in (nic for nic in nics if nic.pxe_enabled):
+            port = self.add_port(
+                network_id, now=now, mac=nic.mac, project_id=project_id, device_id=node.id,
+                device_owner="baremetal:none",
+            )  # fmt: skip
+            self.bind(port, node.id, nic)
+            made.append((nic, self.ports[port.id]))
+        return made
 
     def _next(self, subnet: Subnet) -> str:
         taken = self._taken_in(subnet.id)
@@ -146,6 +217,10 @@ class FakeFabric:
             if port.network_id == network_id
             for fixed in port.addresses
         )
+
+
+def _age(port: NetworkPort) -> datetime:
+    return port.created_at or datetime.min.replace(tzinfo=UTC)
 
 
 def _within(address: str, subnet: Subnet) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from steelyard.clouds.fake import ironic, nova
+from steelyard.clouds.fake import conductor, ironic, nova
 from steelyard.clouds.fake.fabric import OWN_VLANS, FakeFabric
 from steelyard.clouds.fake.hardware import FakeHardware, cabled
 from steelyard.clouds.fake.history import History
@@ -52,7 +52,7 @@ class FakeWorld:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.calls: Counter[str] = Counter()
         self.identities = FakeIdentities()
-        self.fabric = FakeFabric()
+        self.fabric = FakeFabric(lambda: self.now)
         self.images: dict[str, Image] = {}
         self.image_data: dict[str, bytes] = {}
         self.flavors: dict[str, Flavor] = {}
@@ -90,6 +90,13 @@ class FakeWorld:
         """The hardware types that the conductor offers."""
         self.power_gate: Callable[[str], None] | None = None
         """Whom a conductor with Steelyard's interfaces asks before a parked node gets power; None: it is away."""
+        self.flip_gate: conductor.FlipGate | None = None
+        """Whom it asks after each change of networks of a node with Steelyard's network interface; None: such nodes
+        change networks as with Ironic's own."""
+        self.network_gate: conductor.NetworkGate | None = None
+        """Whom it asks before it takes a parked node's NICs in hand; None: nobody."""
+        self.moves: dict[str, conductor.Move] = {}
+        """Changes of networks that it has in hand, by node; the node is locked meanwhile."""
         names = dict(networks or {})
         for number, role in enumerate(ROLES):
             network = self.fabric.add_network(names.get(role, role), self.service_project, vlans=OWN_VLANS)
@@ -242,6 +249,10 @@ class FakeWorld:
     def lock_node(self, node_id: str) -> None:
         """Every request for the node is answered with Ironic's NodeLocked, until `release_node`."""
         self.locked.add(node_id)
+
+    def is_locked(self, node_id: str) -> bool:
+        """Whether a request for the node is answered with NodeLocked: by `lock_node`, or since a conductor has it."""
+        return node_id in self.locked or node_id in self.moves
 
     def release_node(self, node_id: str) -> None:
         self.hung.discard(node_id)
