@@ -31,7 +31,7 @@ def plan(game: Game, random: Random, *, longest: int = 4) -> str:
     return f"in {skip} writes one is {kind}{where}"
 
 
-@move(3)
+@move(1)
 def a_switch_write_or_a_binding_goes_wrong(game: Game, random: Random) -> str:
     return plan(game, random)
 

@@ -105,14 +105,16 @@ class Wires:
     def _may_carry(self, node: Node) -> set[int | None]:
         """What a node that has power may have on its NICs in its state: an operator's network, or its tenant's."""
         world = self.game.world
-        if (role := OPERATORS.get(node.provision_state)) is not None:
+        # The rescue system has its password, and goes on running while it gets its tenant's networks.
+        rescued = node.provision_state == "rescue" or (node.provision_state == "rescue wait" and node.id in world.moves)
+        if not rescued and (role := OPERATORS.get(node.provision_state)) is not None:
             return {self._vlan(role)}
-        if node.provision_state not in {"active", "rescue", "unrescuing"}:
+        if not rescued and node.provision_state not in {"active", "unrescuing"}:
             return set()
         instance = world.instances.get(node.instance_id or "")
         project = instance.project_id if instance is not None else None
         mine = {network.segmentation_id for network in world.fabric.networks.values() if network.project_id == project}
-        return mine | ({self._vlan("rescue")} if node.provision_state == "rescue" else set())
+        return mine | ({self._vlan("rescue")} if rescued else set())
 
     def _contained(self, node: Node) -> bool:
         """Whether it is refused, and so on its way into quarantine, or is there."""
