@@ -83,6 +83,8 @@ class Game:
         self.watchers: list[Callable[[str, Game], None]] = []
         """Called before and after each run of a reconciler."""
         self._gate_killed = False
+        self.network_faults = True
+        """Whether moves may let something go wrong in the controller and the switches."""
         self.reader = Reader(self)
         self.gates = Gates(self)
         self._people()

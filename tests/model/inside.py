@@ -94,7 +94,7 @@ def parked_server_gets_power(game: Game, random: Random) -> str | None:
     server = random.choice(servers)
     tenant = owners[server.project_id]
     door = random.choice(("Steelyard", "Steelyard", "Nova", "Ironic"))
-    if random.random() < 0.4:
+    if game.network_faults and random.random() < 0.4:
         game.tell(f"  network: {plan(game, random, longest=2)}")
     lifecycle = game.steelyard.lifecycle
     if door == "Steelyard":

@@ -73,7 +73,8 @@ class FakeSwitches:
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._vlans: dict[Place, int | None] = {}
-        self._names: dict[str, str] = {mac: name for name, mac in SWITCHES}
+        self.names: dict[str, str] = {mac: name for name, mac in SWITCHES}
+        """By chassis id."""
         self._jammed: set[Place] = set()
         self._misdirected: dict[Place, SwitchLink] = {}
         self._planned: list[_Planned] = []
@@ -88,7 +89,7 @@ class FakeSwitches:
     def know(self, link: SwitchLink, vlan: int | None = None) -> None:
         """A cable exists: its port is listed from now on, idle, or with the VLAN that it was set up with for good."""
         if link.switch_name:
-            self._names.setdefault(link.switch_id, link.switch_name)
+            self.names.setdefault(link.switch_id, link.switch_name)
         self._vlans.setdefault(_place(link), vlan)
 
     def write(self, link: SwitchLink, vlan: int | None) -> None:
@@ -190,7 +191,7 @@ class FakeSwitches:
                     break
                 vlans[change.place] = change.before
         return [
-            SwitchPort(switch_id=switch, switch_name=self._names.get(switch, switch), port_id=port, untagged_vlan=vlan)
+            SwitchPort(switch_id=switch, switch_name=self.names.get(switch, switch), port_id=port, untagged_vlan=vlan)
             for (switch, port), vlan in sorted(vlans.items())
         ]
 
