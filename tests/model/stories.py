@@ -13,7 +13,7 @@ from .histories import prologue
 from .moves import MOVES, play
 from .truths import Truths
 
-LENGTH = 30
+LENGTH = 25
 """Moves of one story."""
 TOLD = (
     "node_onboard", "bulk_onboard", "server_create", "stock_server_create", "server_delete", "stock_server_delete",
@@ -37,11 +37,12 @@ class Story:
                 self.game.network_faults = False
                 if change is not None:
                     change(self.game)
-                prologue(self.game)
+                prologue(self.game, reconciled=False)
                 for _ in range(LENGTH):
                     play(self.game, self._random.choice(self._names), self._random.randrange(10_000))
                     truths.check()
-                truths.check_rest()
+                self.game.settle()
+                truths.check()
             finally:
                 self.game.close()
 
