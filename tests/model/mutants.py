@@ -121,7 +121,6 @@ VARIANTS = (
         lambda: mock.patch.object(verifying.Verifier, "verify", _says_yes),
     ),
     Variant("the controller's word is enough", "I3", lambda: mock.patch.object(verifying, "_said", _unlooked)),
-    Variant("the switch's word is enough", "I3", lambda: mock.patch.object(verifying, "_at_controller", _nothing_wrong)),
     Variant(
         "nobody puts refused nodes into quarantine", "I3",
         lambda: mock.patch.object(refusals.Refusals, "run", _looks_at_nothing),

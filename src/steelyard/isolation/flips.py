@@ -163,7 +163,9 @@ class Flips:
         with self._lease(node), self._told(node, Role.TENANT, by) as told:
             attachments = self._attachments(node)
             links = {nic.mac: nic.link for nic in self._cloud.node_ports.all(node_id=node.id)}
+            held = {each.mac: links.get(each.mac) for each in parked(node) or ()}
             for port in own_ports(node, attachments):
+                held[port.mac] = port.link or links.get(port.mac)
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
             networks = {network.id: network for network in self._cloud.networks.all()}
@@ -180,7 +182,10 @@ class Flips:
                 if port.host_id is None or port.status != "ACTIVE" or not same_place(port.link, link):
                     self._proof.bind(node, wanted[-1])
                     told.moved = True
-            told.unread = self._proof.prove(node, wanted)
+            # A NIC whose tenant's port was deleted meanwhile goes on no network, and must not stay in quarantine.
+            back = [each.link for each in wanted]
+            idle = [link for link in held.values() if link and not any(same_place(link, each) for each in back)]
+            told.unread = self._proof.prove(node, wanted, empty=idle)
             told.nics = [_told_nic(each) for each in wanted]
 
     def _belonging(self, node: Node, attachments: Sequence[NetworkPort]) -> list[tuple[NetworkPort, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from steelyard.clouds.fake import ironic
 from steelyard.clouds.fake.gate import passes
-from steelyard.clouds.fake.machines import DELETABLE
+from steelyard.clouds.fake.machines import DELETABLE, WORK
 from steelyard.clouds.fake.pointer import changed, split
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.clouds.ports import PowerAction, ProvisionVerb
@@ -25,6 +25,8 @@ FIELDS = {
 """Ironic's fields that can be set, and what the noun calls them."""
 DEFAULT_POWER = {"steelyard-redfish": "steelyard-redfish", "steelyard-ipmi": "steelyard-ipmi"}
 """The power interfaces that our hardware types choose by themselves (steelyard_ironic.hardware)."""
+WAITS = frozenset({"clean wait", "inspect wait", "wait call-back", "rescue wait"})
+"""Working states in which nobody has the node locked: an agent is waited for."""
 UNSEEN = {"inspect_interface", "deploy_interface", "retired_reason"}
 
 
@@ -173,7 +175,9 @@ class FakeProvisioning(_OfNodes):
     @call
     def power(self, node_id: str, action: PowerAction) -> None:
         node = self.find_for_change(node_id, "switching a node")
-        if node.provision_state in {"cleaning", "clean wait"}:
+        if node.provision_state in WORK and node.provision_state not in WAITS:  # a thread of the conductor's is at it
+            raise Conflict(f"node {node.id} is locked by host fake, please retry after the current operation")
+        if node.provision_state == "clean wait":
             raise Conflict(f"node {node.id} can not be switched while it is in state {node.provision_state}")
         if node.id in self.world.unreachable:  # accepted, and found out later
             self.world.nodes[node.id] = replace(node, last_error="the BMC does not answer")

@@ -242,12 +242,13 @@ def watch_power(world: FakeWorld, node: Node) -> bool:
     down = node.id in world.unreachable
     if down and not node.maintenance and node.provision_state not in {"enroll", *WORK}:
         reason = "During sync_power_state, max retries exceeded: the BMC does not answer"
+        world.power_lost[node.id] = node.power_state
         world.nodes[node.id] = replace(
             node, maintenance=True, maintenance_reason=reason, fault="power failure", power_state=None
         )
         return True
     if not down and node.maintenance and node.fault == "power failure":
-        power = "on" if node.provision_state in {"active", "rescue"} else "off"
+        power = node.power_state or world.power_lost.pop(node.id, None) or "off"  # nobody has switched it meanwhile
         world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None, fault=None, power_state=power)
         return True
     return False

@@ -85,6 +85,8 @@ class FakeWorld:
         self.hung: set[str] = set()
         self.unreachable: set[str] = set()
         """Nodes whose BMC does not answer."""
+        self.power_lost: dict[str, str | None] = {}
+        """The power that a node had when Ironic could ask its BMC no more."""
         self.locked: set[str] = set()
         self.drivers: list[Driver] = [Driver("redfish", frozenset({"redfish"}), frozenset({"neutron", "noop"}))]
         """The hardware types that the conductor offers."""
