@@ -159,7 +159,9 @@ def test_a_servers_whole_life(cloud: EmbeddedCloud, things: Things, after: ExitS
         history = SwitchHistory.of_rack(rack.switch_log(after=begin), rack.servers, tenancies=tenancies)
         assert len(history) > 20
         assert history.tenant_vlans_of(names) == {vlan}
-        assert history.mixed(ramdisk.values()) == [], "a server was on a tenant's and a ramdisk network at the same time"
+        assert history.mixed(ramdisk.values()) == [], (
+            "a server was on a tenant's and a ramdisk network at the same time"
+        )
         assert history.doubled() == [], "a port carried two networks at the same time"
         assert history.meetings(owner_of={vlan: "demo"}, shared=ramdisk.values()) == [], "two strangers met"
         for name in names:

@@ -43,7 +43,9 @@ def test_one_who_has_left_and_one_who_is_the_tenants_no_more() -> None:
     apart = history(("leaf1/1", RED), ("leaf1/1", None), ("leaf1/2", RED), tenancies=both("blue"))
     assert apart.meetings(owner_of=OWNERS) == []
     moves = ("leaf1/1", RED), ("leaf1/2", RED)
-    assert history(*moves, tenancies=(*both(), Tenancy(2, "b", None))).meetings(owner_of=OWNERS), "released, still there"
+    assert history(*moves, tenancies=(*both(), Tenancy(2, "b", None))).meetings(owner_of=OWNERS), (
+        "released, still there"
+    )
     assert history(*moves, tenancies=both(since=1)).meetings(owner_of=OWNERS) == [], "claimed before it came"
 
 
@@ -51,7 +53,9 @@ def test_the_strict_form_and_the_one_for_shared_ramdisk_networks() -> None:
     cleaned = history(("leaf1/1", CLEANING), ("leaf1/2", CLEANING))
     assert cleaned.meetings(owner_of=OWNERS, shared={CLEANING}) == []
     assert len(cleaned.meetings(owner_of=OWNERS)) == 1
-    assert history(("leaf1/1", CLEANING), ("leaf2/1", CLEANING)).meetings(owner_of=OWNERS) == [], "one server's two NICs"
+    assert history(("leaf1/1", CLEANING), ("leaf2/1", CLEANING)).meetings(owner_of=OWNERS) == [], (
+        "one server's two NICs"
+    )
 
 
 def test_a_port_of_nobodys_is_a_stranger() -> None:
@@ -60,7 +64,9 @@ def test_a_port_of_nobodys_is_a_stranger() -> None:
 
 def test_what_was_there_before_the_first_change_counts() -> None:
     change = Change("0", "leaf1/2", frozenset({RED}), frozenset())
-    there = SwitchHistory([Change("-", "leaf1/1", frozenset(), frozenset({RED})), change], CABLES, tenancies=both("blue"))
+    there = SwitchHistory(
+        [Change("-", "leaf1/1", frozenset(), frozenset({RED})), change], CABLES, tenancies=both("blue")
+    )
     assert len(there.meetings(owner_of=OWNERS)) == 1
 
 

@@ -105,7 +105,9 @@ class Client:
                     raise
                 if not told:
                     told = True
-                    print(safe(f"{error.detail} Asking again for up to {RETRY_WITHIN:g} s."), file=sys.stderr, flush=True)
+                    print(
+                        safe(f"{error.detail} Asking again for up to {RETRY_WITHIN:g} s."), file=sys.stderr, flush=True
+                    )
                 self._sleep(wait)
                 wait = min(wait * 2, LONGEST_BETWEEN_TRIES)
 

@@ -80,7 +80,11 @@ def kinds(service: NodeLifecycle) -> tuple[OperationKind, ...]:
             administrators=True,
             next=_LOOK,
         ),
-        OperationKind(MAINTENANCE, steps=[patient_step("set", do.maintenance, deadline=JUDGED_WITHIN, next=_LOOK)], administrators=True),
+        OperationKind(
+            MAINTENANCE,
+            steps=[patient_step("set", do.maintenance, deadline=JUDGED_WITHIN, next=_LOOK)],
+            administrators=True,
+        ),
         OperationKind(
             RETIRE,
             steps=[withdraw, patient_step("flag", do.retire, next=_LOOK), patient_step("record", do.retired)],

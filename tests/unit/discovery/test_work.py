@@ -439,7 +439,10 @@ def test_a_node_that_people_hold_in_maintenance_is_not_onboarded(bench: Bench) -
     bench.world.nodes[node.id] = replace(node, maintenance=True, maintenance_reason="a fan is changed", fault=None)
     with pytest.raises(Refused, match="in maintenance \\(a fan is changed\\)") as caught:
         onboard(service, bench)
-    assert (caught.value.code, caught.value.next) == ("node_in_maintenance", f"steelyard node maintenance off {node.label}")
+    assert (caught.value.code, caught.value.next) == (
+        "node_in_maintenance",
+        f"steelyard node maintenance off {node.label}",
+    )
     assert service.onboard(bench.admin, [], everything=True) == [], "the others go on without it"
     bench.world.nodes[node.id] = replace(only_node(bench), maintenance=False, maintenance_reason=None)
     assert onboard(service, bench).phase is Phase.SUCCEEDED

@@ -186,7 +186,9 @@ def _make(world: FakeWorld, node: Node, stage: Stage) -> Asked | None:
         return Asked(QUARANTINE, False, ())
     if not stage.joined:
         pairs = fabric.tenant_pairs(node, nics)
-        macs = [nic.mac for _, nic in pairs] if stage.role == TENANT else [port.mac for port in _own(world, node, stage)]
+        macs = (
+            [nic.mac for _, nic in pairs] if stage.role == TENANT else [port.mac for port in _own(world, node, stage)]
+        )
         _unmake(world, node, stage.role)
         return Asked(stage.role, False, tuple(AskedNic(mac) for mac in macs))
     if stage.role == TENANT:

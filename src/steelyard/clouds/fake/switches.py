@@ -105,9 +105,7 @@ class FakeSwitches:
 
     # Disturbances
 
-    def disturb(
-        self, kind: Disturbance, *, skip: int = 0, seconds: float = 30.0, to: SwitchLink | None = None
-    ) -> None:
+    def disturb(self, kind: Disturbance, *, skip: int = 0, seconds: float = 30.0, to: SwitchLink | None = None) -> None:
         """The next write, after `skip` others, is lost, is `seconds` late, or goes `to` another port of the rack."""
         if (kind is Disturbance.WRONG_PORT) != (to is not None):
             raise ValueError("a write to the wrong port, and no other, needs that port")

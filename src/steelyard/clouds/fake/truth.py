@@ -179,7 +179,9 @@ class Truth:
             if port.link is not None
             and fabric.switches.vlan(port.link) != fabric.networks[port.network_id].segmentation_id
         )
-        self.power_ons.append(PowerOn(node.id, self.caller, self.through_steelyard, unbound, dark, PARKED in node.extra))
+        self.power_ons.append(
+            PowerOn(node.id, self.caller, self.through_steelyard, unbound, dark, PARKED in node.extra)
+        )
 
     def _moved(self, before: Node, after: Node) -> None:
         machine = self.machine(after)
