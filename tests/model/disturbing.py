@@ -1,4 +1,4 @@
-"""What goes wrong in the switches and in the network controller, and who would like to be on the operator's networks."""
+"""What goes wrong in the switches and the network controller, and who would like to be on the operator's networks."""
 
 from __future__ import annotations
 

@@ -126,7 +126,8 @@ VARIANTS = (
         lambda: mock.patch.object(refusals.Refusals, "run", _looks_at_nothing),
     ),
     Variant(
-        "NICs count as moved when they were written", "I3", lambda: mock.patch.object(proof.Proof, "prove", _nothing_wrong)
+        "NICs count as moved when they were written", "I3",
+        lambda: mock.patch.object(proof.Proof, "prove", _nothing_wrong),
     ),
     Variant(
         "nobody compares the fleet", "I3",

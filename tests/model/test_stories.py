@@ -1,8 +1,8 @@
 """A hundred stories of two tenants, and what the switches' own log says of every instant of them.
 
 Servers are onboarded, deployed, turned off and on, rescued, rebuilt, released and cleaned, through Steelyard and past
-it. At no instant are the ports of two servers in one segment, whether they have power or not, except in a network of the
-tenant who has both; servers whose agents run, or that are in quarantine, share the operator's networks for that.
+it. At no instant are the ports of two servers in one segment, whether they have power or not, except in a network of
+the tenant who has both; servers whose agents run, or that are in quarantine, share the operator's networks for that.
 """
 
 from __future__ import annotations

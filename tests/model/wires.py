@@ -1,4 +1,4 @@
-"""I3 and I4, as checks of what the switches really carry; after every move, at every answer of Steelyard's, and at rest.
+"""I3 and I4, as checks of what the switches really carry; after every move, at every answer, and at rest.
 
 I3  a tenant's NIC is never on an operator's network and the other way round, and no NIC is on two.
 I4  the BMCs' segment is on no NIC, and the switch port of a BMC carries nothing else.

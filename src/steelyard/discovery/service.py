@@ -257,9 +257,10 @@ class DiscoveryService:
     ) -> list[Operation]:
         """Start making nodes of candidates, one operation each.
 
-        `everything` takes all that are not nodes yet, failed ones too, but none whose node is in maintenance. All references are checked before anything
-        starts. `recabled`: other switch ports than the known ones are no reason to stop. Raises `NotFound`,
-        `Invalid`, or `Refused` for one that is a node or on its way to be one, or whose node is in maintenance.
+        `everything` takes all that are not nodes yet, failed ones too, but none whose node is in maintenance. All
+        references are checked before anything starts. `recabled`: other switch ports than the known ones are no reason
+        to stop. Raises `NotFound`, `Invalid`, or `Refused` for one that is a node or on its way to be one, or whose
+        node is in maintenance.
         """
         if resource_class is not None and not is_class(resource_class):
             raise Invalid(

@@ -207,7 +207,7 @@ class TestAskingAgain:
         assert len(asked) == 4
 
     def test_not_for_ever(self, clock: Ticking) -> None:
-        talk, asked = self.away(clock, 1000.0)
+        talk, _ = self.away(clock, 1000.0)
         with pytest.raises(ServerUnreachable):
             talk.post("/v1/servers", {}, key="k")
         assert 10.0 < clock.now <= rest.RETRY_WITHIN

@@ -284,7 +284,7 @@ def test_a_nic_whose_tenants_port_was_deleted_meanwhile_does_not_stay_in_quarant
     parked.world.fabric.remove_port(parked.port.id)
     parked.world.jam_switch_port(link)
     for _ in range(2):
-        with pytest.raises(Refused, match="the switch carries VLAN 2004 on leaf1 .*, wanted nothing"):
+        with pytest.raises(Refused, match=r"the switch carries VLAN 2004 on leaf1 .*, wanted nothing"):
             parked.flips.to_tenant(parked.node_id, BY)
     parked.world.free_switch_port(link)
     parked.world.tamper_switch(link, None)
