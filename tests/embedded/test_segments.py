@@ -14,7 +14,8 @@ from openstack.connection import Connection
 
 from .cloud_at_hand import EmbeddedCloud, until
 from .local_cloud import LocalCloud
-from .switch_history import History
+from .switch_history import history, met, shared
+from .switch_history import segments as segment_vlans
 from .things import Things, unique
 
 pytestmark = pytest.mark.embedded
@@ -93,11 +94,11 @@ def test_servers_of_the_stock_client_are_deployed_and_cleaned_each_on_a_segment_
     for node in nodes:
         until(f"{node} is clean", lambda node=node: state(system, node) == "available", seconds=SOON)
 
-    history = History(cloud.rack.switch_log(after=since), cloud.rack.servers, cloud.record)
-    assert history.together() == []
+    log = history(cloud.rack, since)
+    assert met(log, cloud.record) == []
     for node in nodes:
-        assert len(history.visited(node, history.segments)) >= 1, "deployed and cleaned"
-        assert not history.visited(node, history.shared()), "nobody was on a network that others may be on"
+        assert len(log.visited(node, segment_vlans(cloud.record))) >= 1, "deployed and cleaned"
+        assert not log.visited(node, shared(cloud.record)), "nobody was on a network that others may be on"
     until("all segments are free", lambda: not leased(cloud).keys() & set(nodes), seconds=30.0)
     assert cloud.steelyard("admin", "isolation", "check").code == 0
 
@@ -128,10 +129,10 @@ def test_who_finds_no_segment_waits_with_a_reason_and_goes_on(
     assert second in str(until("attention tells of it", told, seconds=60.0))
     for node in (first, second):
         until(f"{node} is clean", lambda node=node: state(system, node) == "available", seconds=SOON)
-    history = History(cloud.rack.switch_log(after=since), cloud.rack.servers, cloud.record)
-    assert history.together() == []
-    assert history.visited(first, history.segments) == history.visited(second, history.segments)
-    assert len(history.visited(first, history.segments)) == 1
+    log = history(cloud.rack, since)
+    assert met(log, cloud.record) == []
+    assert log.visited(first, segment_vlans(cloud.record)) == log.visited(second, segment_vlans(cloud.record))
+    assert len(log.visited(first, segment_vlans(cloud.record))) == 1
     until("nobody is told of it any more", lambda: told() is None, seconds=60.0)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from openstack.exceptions import NotFoundException
 
+from ..switch_history import Tenancy
 from .cloud_at_hand import EmbeddedCloud, until
-from .switch_history import History
+from .switch_history import history, segments, shared
 from .things import Things, unique
 
 pytestmark = pytest.mark.embedded
@@ -154,15 +155,18 @@ def test_a_servers_whole_life(cloud: EmbeddedCloud, things: Things, after: ExitS
         assert again["state"] == "found"
 
     with stage("the switches' own log of the whole story"):
-        history = History(rack.switch_log(after=begin), rack.servers, cloud.record)
-        assert history.changes > 20
-        assert history.tenant_vlans_of(names) == {vlan}
-        assert history.mixed() == [], "a server was on a tenant's and on a ramdisk network at the same time"
-        assert history.doubled() == [], "a port carried two networks at the same time"
-        assert history.together() == [], "two servers were on one segment at the same time"
+        tenancies = [Tenancy(0, node, "demo") for node in places.values()]
+        log = history(rack, begin, tenancies)
+        alone, inspection = segments(cloud.record), cloud.record["ramdisk_vlans"]["inspection"]
+        assert len(log) > 20
+        assert log.tenant_vlans_of(names) == {vlan}
+        ramdisk = {*cloud.record["ramdisk_vlans"].values(), *alone}
+        assert log.mixed(ramdisk) == [], "a server was on a tenant's and a ramdisk network at the same time"
+        assert log.doubled() == [], "a port carried two networks at the same time"
+        assert log.meetings(owner_of={vlan: "demo"}, shared={inspection}) == [], "two strangers met"
         for name in names:
-            assert history.visited(name, history.segments), "it was cleaned and deployed"
-            assert not history.visited(name, history.shared())
+            assert log.visited(name, alone), "it was cleaned and deployed"
+            assert not log.visited(name, shared(cloud.record))
 
 
 def _two_strangers(cloud: EmbeddedCloud) -> list[str]:

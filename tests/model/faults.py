@@ -41,8 +41,8 @@ WRITE_FAULTS = (
     Fault.KILLED_BEFORE, Fault.KILLED_AFTER,
 )  # fmt: skip
 STORE_FAULTS = (Fault.UNAVAILABLE, Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
-LISTS = frozenset({"all", "bound", "subnets", "free", "allocations"})
-READS = LISTS | {"get", "inspection", "history", "validate", "project_names"}
+LISTS = frozenset({"all", "bound", "subnets", "free", "allocations", "leftovers"})
+READS = LISTS | {"get", "inspection", "history", "validate", "project_names", "facts", "enforced_on_nics"}
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,8 @@ def _through(
 
 
 PORTS = (
-    "images", "flavors", "compute", "nodes", "provisioning", "node_ports", "placement", "networks", "attachments",
+    "images", "flavors", "compute", "interfaces", "nodes", "provisioning", "node_ports", "bonds", "placement",
+    "networks", "attachments", "sub_interfaces", "security_groups", "fabric", "addresses",
 )  # fmt: skip
 
 

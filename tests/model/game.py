@@ -15,13 +15,10 @@ from typing import Any, TypeVar
 
 from steelyard import wiring
 from steelyard.clouds.fake import FakeCloud, FakeClouds, FakeWorld
-from steelyard.clouds.fake.switches import SWITCHES
 from steelyard.clouds.observing import Observer
 from steelyard.errors import SteelyardError, Unavailable
 from steelyard.hardware.redfish.fake import FakeBmc, FakeBmcProber
 from steelyard.hardware.redfish.port import SystemIdentity
-from steelyard.hardware.switches.fake import FakeSwitchReader
-from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.model import PowerOffPolicy, Role
 from steelyard.nouns import Actor, Driver, FlavorSpec, Image, Node
 from steelyard.operations.model import Operation
@@ -30,6 +27,7 @@ from steelyard.store import Store
 
 from .clockwork import Killed, Task, Tasks, illusion
 from .engine import TaskOperations, TaskReconcilers
+from .fabric import BMC_NETWORK, BMC_VLANS, Gates, Reader, cable
 from .faults import Faults, FaultyClouds, FaultyDatabase, Process
 
 T = TypeVar("T")
@@ -92,17 +90,30 @@ class Game:
         self.watchers: list[Callable[[str, Game], None]] = []
         """Called before and after each run of a reconciler."""
         self._gate_killed = False
+        self.network_faults = True
+        """Whether moves may let something go wrong in the controller and the switches."""
+        self.reader = Reader(self)
+        self.gates = Gates(self)
         self._people()
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.75:
             self.world.drivers.append(
-                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"steelyard"}))
+                Driver("steelyard-redfish", frozenset({"steelyard-redfish"}), frozenset({"neutron", "steelyard"}))
             )
         self.world.provisioning_in_maintenance = self.random.random() < 0.7
         self.maintenance_ends = self.random.random() < 0.5
         """Whether after the storm whoever holds a node in maintenance ends it, or has forgotten it."""
         self.world.power_gate = self._gate
         self.world.segment_gate = self._segment
+        self.world.flip_gate = self.gates.flip
+        self.world.network_gate = self.gates.network
         self.begin_server()
+
+    @property
+    def alone(self) -> bool:
+        """Whether each node in transition has a network to itself."""
+        return bool(self.settings.segments) and any(
+            "steelyard" in each.network_interfaces for each in self.world.drivers
+        )
 
     # Time and words
 
@@ -133,9 +144,11 @@ class Game:
         world.images["image-1"] = Image("image-1", "debian", "active", 1, "raw", None, "public", None, None)
         world.images["image-2"] = Image("image-2", "fedora", "active", 1, "raw", None, "public", None, None)
         self.clouds.own.flavors.create(FlavorSpec("metal", CLASS))
+        world.fabric.add_network(BMC_NETWORK, world.service_project, vlans=BMC_VLANS)
         for number in range(1, MACHINES + 1):
             address = ipaddress.ip_address(f"10.200.0.{number}")
             machine = world.add_hardware(f"https://{address}:{PORT}")
+            cable(self, number, machine)
             identity = SystemIdentity(
                 path="/redfish/v1/Systems/1", uuid=f"00000000-0000-4000-8000-{number:012}", serial=machine.serial,
                 vendor=machine.vendor, model=machine.product, hostname=f"bm-{number}", power_state="off",
@@ -174,10 +187,9 @@ class Game:
             self.store, self.process, boot=self.boot_id, now=self.now, tell=self.tell
         )  # fmt: skip
         self.reconcilers = TaskReconcilers(self.now)
-        reader = FakeSwitchReader(source=self.world.switch_ports)
         parts = {
             "clouds": clouds, "store": self.store, "operations": self.operations, "reconcilers": self.reconcilers,
-            "switches": SwitchReaders(dict.fromkeys((id for _, id in SWITCHES), reader)), "prober": self.prober,
+            "switches": self.reader, "prober": self.prober,
             "observer": Observer(clouds, clock=lambda: (self.now() - self._start_time).total_seconds()),
         }  # fmt: skip
         wanted = inspect.signature(wiring.assemble).parameters
@@ -276,6 +288,8 @@ class Game:
             return
         name = self.asked.pop(task.number, (task.name, task))[0]
         error = task.error
+        if isinstance(error, Violation):
+            raise error
         if isinstance(error, Killed) and not self.process.alive:
             self.kill_server()
         elif isinstance(error, SteelyardError):
@@ -307,7 +321,10 @@ class Game:
     def settle(self, rounds: int = 20_000) -> None:
         """No more faults; everything runs until nothing moves. Says what does not come to rest."""
         self.faults.calm()
+        self.reader.calm()
         world = self.world
+        world.fabric.calm()
+        world.fabric.switches.calm()
         for node_id in list(world.nodes):
             world.release_node(node_id)
             world.find_bmc(node_id)
@@ -331,7 +348,7 @@ class Game:
                     world.now += timedelta(seconds=10)  # they wait in vain; their deadlines come
                 quiet = 0
                 continue
-            quiet = 0 if moved else quiet + 1
+            quiet = 0 if moved or world.moves or world.fabric.switches.awaits else quiet + 1
             if quiet > 3:
                 if not self.store.operations.claimable(self.boot_id, {self.boot_id}):
                     return

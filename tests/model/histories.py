@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from . import inside, outside  # noqa: F401 - the moves
+from .disturbing import plan
 from .game import CREDENTIALS, PORT, Game
 from .moves import MOVES, play
 from .truths import Truths
 
-LENGTH = 100
+LENGTH = 150
 """Moves of one history."""
 AT_A_TIME = 8
 """Histories that hypothesis draws before it begins anew with the next seed."""
@@ -31,19 +32,39 @@ class Played:
         self.moves = 0
         self.faults = 0
         self.kills = 0
+        self.flips = 0
+        """Changes of networks that conductors asked about."""
+        self.refused = 0
+        """Those of them that were refused."""
+        self.network_faults = 0
 
 
-def prologue(game: Game) -> None:
-    """Servers are found and onboarded but for one, which is left for later."""
+def prologue(game: Game, *, reconciled: bool = True) -> None:
+    """Servers are found and onboarded but for one, which is left for later; some tenants have one when it begins.
+
+    `reconciled`: every reconciler has run.
+    """
     discovery = game.steelyard.discovery
     discovery.discover(game.admin, ["10.200.0.0/29"], CREDENTIALS, port=PORT)
     game.settle()
     candidates = sorted(game.store.candidates.all(), key=lambda each: each.name)
     discovery.onboard(game.admin, [each.id for each in candidates[:3]], resource_class="bm.small")
     game.settle()
-    for name in game.reconcilers.names:
+    for tenant in game.random.sample(game.tenants, game.random.choice((0, 1, 1, 2))):
+        game.steelyard.lifecycle.create(
+            game.actor(tenant), tenant.token, f"{tenant.name}-first", flavor="metal", image="debian",
+            networks=[tenant.networks[0]],
+        )  # fmt: skip
+        game.settle()
+    for name in game.reconcilers.names if reconciled else ():
         game.reconcile(name)
         game.settle()
+
+
+def network_faults(game: Game) -> None:
+    """In every history something goes wrong in the controller or a switch, whatever hypothesis draws."""
+    for _ in range(game.random.choice((1, 1, 2))):
+        game.tell(f"  network: {plan(game, game.random, longest=30)}")
 
 
 def machine(seed: int, template: Path, played: Played, change: Change | None) -> type[RuleBasedStateMachine]:
@@ -60,12 +81,16 @@ def machine(seed: int, template: Path, played: Played, change: Change | None) ->
         def prologue(self) -> None:
             prologue(self.game)
             self.truths.check()
+            network_faults(self.game)
 
         def teardown(self) -> None:
             played.histories += 1
             played.moves += self.game.moves
             played.faults += self.game.faults.struck
             played.kills += self.game.boots - 1
+            played.flips += self.game.gates.asked
+            played.refused += self.game.gates.refused
+            played.network_faults += self.game.world.fabric.went_wrong
             try:
                 if self.game.moves:
                     self.truths.check_rest()

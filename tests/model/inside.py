@@ -11,6 +11,7 @@ from steelyard.isolation.parking import MARK
 from steelyard.lifecycle.model import Power
 from steelyard.nouns import Instance
 
+from .disturbing import plan
 from .faults import LIST_FAULTS, READ_FAULTS, STORE_FAULTS, WRITE_FAULTS
 from .game import CREDENTIALS, PORT, Game, Tenant
 from .moves import move
@@ -93,6 +94,8 @@ def parked_server_gets_power(game: Game, random: Random) -> str | None:
     server = random.choice(servers)
     tenant = owners[server.project_id]
     door = random.choice(("Steelyard", "Steelyard", "Nova", "Ironic"))
+    if game.network_faults and random.random() < 0.4:
+        game.tell(f"  network: {plan(game, random, longest=2)}")
     lifecycle = game.steelyard.lifecycle
     if door == "Steelyard":
         game.ask(
@@ -164,7 +167,7 @@ def _on_node(game: Game, random: Random, what: str, states: frozenset[str] | Non
     return f"ada: {what} {node.name} ({node.provision_state}) {words}".rstrip()
 
 
-@move(4)
+@move(6)
 def node_release_from_quarantine(game: Game, random: Random) -> str | None:
     marked = [node for node in game.nodes() if "quarantine" in node.notes or node.provision_state.endswith("failed")]
     if not marked:
@@ -273,7 +276,7 @@ def a_reconciler_runs(game: Game, random: Random) -> str | None:
     names = game.reconcilers.names
     if not names:
         return None
-    often = [name for name in names if name in {"lifecycle.guard", "isolation.power"}]
+    often = [name for name in names if name in {"lifecycle.guard", "isolation.power", "isolation.refused"}]
     name = random.choice(names + often * 3)
     game.reconcile(name)
     return name

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
-from steelyard.isolation import flips, proof
+from steelyard.isolation import checking, flips, model, proof, refusals, verifying
 from steelyard.lifecycle import guard, guarding, quarantine
 from steelyard.operations.reconciling import Report
 from steelyard.store import events
 
+from .fabric import BMC_NETWORK
 from .game import Game
 
 
@@ -73,6 +74,25 @@ def _power_at_once() -> AbstractContextManager[Any]:
     return stack
 
 
+def _says_yes(*_: Any, **__: Any) -> verifying.Verified:
+    return verifying.Verified((), 0.0)
+
+
+def _unlooked(*_: Any, **__: Any) -> tuple[None, None]:
+    """The controller's word is enough: no switch says anything."""
+    return None, None
+
+
+def _nothing_wrong(*_: Any, **__: Any) -> list[str]:
+    return []
+
+
+def _among_bmcs(game: Game) -> None:
+    """Somebody has the wrong network for quarantine in the settings."""
+    for each in (game.steelyard.isolation.flips, game.steelyard.isolation._verifier):
+        each._roles = {**each._roles, model.Role.QUARANTINE: BMC_NETWORK}
+
+
 _append = events.Events.append
 
 
@@ -96,6 +116,24 @@ VARIANTS = (
         lambda: mock.patch.object(flips.Flips, "to_quarantine", _nothing),
     ),
     Variant("power before networks", "I3", _power_at_once),
+    Variant(
+        "the flip gate says yes to everything", "I3",
+        lambda: mock.patch.object(verifying.Verifier, "verify", _says_yes),
+    ),
+    Variant("the controller's word is enough", "I3", lambda: mock.patch.object(verifying, "_said", _unlooked)),
+    Variant(
+        "nobody puts refused nodes into quarantine", "I3",
+        lambda: mock.patch.object(refusals.Refusals, "run", _looks_at_nothing),
+    ),
+    Variant(
+        "NICs count as moved when they were written", "I3",
+        lambda: mock.patch.object(proof.Proof, "prove", _nothing_wrong),
+    ),
+    Variant(
+        "nobody compares the fleet", "I3",
+        lambda: mock.patch.object(checking.FleetCheck, "reconcile", _looks_at_nothing),
+    ),
+    Variant("quarantine is among the BMCs", "I4", change=_among_bmcs),
     Variant("nothing is written down", "I6", lambda: mock.patch.object(events.Events, "append", _forgets_operations)),
     Variant("what was under way at a kill is forgotten", "I7", change=_nobody_takes_up),
 )  # fmt: skip

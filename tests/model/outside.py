@@ -188,6 +188,23 @@ def machine_loses_power(game: Game, random: Random) -> str | None:
     return f"{node.name}'s power supply fails for a moment"
 
 
+@move(3)
+def a_server_is_off_for_a_while(game: Game, random: Random) -> str | None:
+    """Long enough for its NICs to be in quarantine."""
+    running = [
+        node
+        for node in game.nodes()
+        if node.provision_state == "active" and node.power_state == "on" and node.instance_id in game.world.instances
+    ]
+    if not running:
+        return None
+    node = random.choice(running)
+    game.world.nodes[node.id] = replace(node, power_state="off")
+    game.reconcile("isolation.power")
+    game.go_on(random.choice((10, 20, 30)))
+    return f"{node.name} is shut down from within"
+
+
 @move(2)
 def bmc_fails_or_returns(game: Game, random: Random) -> str | None:
     if (node := _node(game, random)) is None:

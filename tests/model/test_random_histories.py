@@ -29,6 +29,7 @@ def test_the_invariants_hold_in_every_history(
     played = run(seed, template, steps=-(-model_steps // PARTS), shrink=model_shrink)
     print(
         f"\nmodel: --model-seed {model_seed}, part {part}: {played.histories} histories, {played.moves} moves, "
-        f"{played.faults} faults struck, {played.kills} kills"
+        f"{played.faults} faults struck, {played.kills} kills, {played.network_faults} faults in controller and "
+        f"switches, {played.flips} changes of networks asked about, {played.refused} refused"
     )
     assert played.moves >= model_steps // PARTS

@@ -3,7 +3,7 @@
 I1  a node has at most one owner, whoever is asked: Ironic, Nova, Placement, Neutron.
 I2  nobody is offered a machine with another's data on it for longer than one run of the guard, and nobody is ever
     given one unless the outside world did it before the guard could run.
-I3  no NIC is on two networks; a tenant's network and the operator's never meet on one; the switch agrees.
+I3, I4  see `wires`.
 I6  what destroys has an event with its actor; the audit chain is whole.
 I7  whatever was killed goes on: no operation stays unfinished, nothing is left behind.
 """
@@ -16,22 +16,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.machines import HELD
 from steelyard.clouds.fake.truth import NOBODY
 from steelyard.nouns import NetworkPort, Node
 from steelyard.operations.model import Phase
 
 from .game import Game
+from .wires import Wires
 
 STEELYARD = "steelyard"
 """Name of Steelyard's own user in the fake Keystone."""
-OPERATORS_STATES = frozenset({
-    "cleaning", "clean wait", "inspecting", "inspect wait", "deploying", "wait call-back", "rescuing", "rescue wait",
-})  # fmt: skip
-"""States of Ironic in which an operator's ramdisk runs."""
-
-
 RESTS = frozenset({"available", "active", "rescue", "manageable", "enroll"})
 """States of Ironic in which a node may rest without anybody's help."""
 FAILED = frozenset({
@@ -47,17 +41,18 @@ class Truths:
     game: Game
     guarded: dict[str, Any] = field(default_factory=dict)
     exposures: int = 0
-    power_ons: int = 0
     runs: list[datetime] = field(default_factory=list)
     """When the undisturbed runs of the guard began."""
 
     secrets: set[str] = field(default_factory=set)
     """Those that were there before anything happened (the audit chain's key)."""
+    wires: Wires = field(init=False)
 
     def __post_init__(self) -> None:
         with self.game.store.database.read() as connection:
             self.secrets = set(connection.execute(sa.text("SELECT id FROM secrets")).scalars())
         self.game.watchers.append(self.watch)
+        self.wires = Wires(self.game)
 
     # I2: runs of the guard
 
@@ -91,9 +86,8 @@ class Truths:
 
     def check(self) -> None:
         self._one_owner()
-        self._networks()
+        self.wires.check()
         self._exposures()
-        self._power()
         self._operations()
 
     def _one_owner(self) -> None:
@@ -124,34 +118,6 @@ class Truths:
         links = {nic.link for nic in world.node_ports.values() if nic.node_id == node.id and nic.link is not None}
         return [port for port in world.fabric.ports.values() if port.link in links]
 
-    def _networks(self) -> None:
-        world = self.game.world
-        roles = {network_id: role for role, network_id in world.role_networks.items()}
-        alone: dict[int, str] = {}
-        for node in world.nodes.values():
-            for nic in world.node_ports.values():
-                if nic.node_id != node.id or nic.link is None:
-                    continue
-                bound = [port for port in world.fabric.ports.values() if port.link == nic.link]
-                names = sorted(world.fabric.networks[port.network_id].name for port in bound)
-                where = f"{node.name} ({node.provision_state}, {node.power_state}) NIC {nic.mac}"
-                if len(bound) > 1:
-                    self.game.fail(f"I3: {where} is on {len(bound)} networks: {', '.join(names)}")
-                vlan = world.fabric.switches.vlan(nic.link)
-                wanted = world.fabric.networks[bound[0].network_id].segmentation_id if bound else None
-                if vlan != wanted:
-                    self.game.fail(f"I3: {where}: the switch carries VLAN {vlan}, the controller has {wanted}")
-                if vlan in SEGMENT_VLANS and alone.setdefault(vlan, node.id) != node.id:
-                    self.game.fail(f"I3: {where} is on a segment with {self.game.name(alone[vlan])}: VLAN {vlan}")
-                if not bound:
-                    continue
-                in_segment = world.fabric.networks[bound[0].network_id].segmentation_id in SEGMENT_VLANS
-                role = roles.get(bound[0].network_id, "segment" if in_segment else "tenant")
-                if role == "tenant" and node.provision_state in OPERATORS_STATES:
-                    self.game.fail(f"I3: {where} is on the tenant's network {names[0]}")
-                if role in {"provisioning", "cleaning", "inspection"} and node.provision_state == "active":
-                    self.game.fail(f"I3: {where} is on the operator's network {names[0]}")
-
     def _exposures(self) -> None:
         truth = self.game.world.truth
         for exposure in truth.exposures[self.exposures :]:
@@ -181,19 +147,6 @@ class Truths:
         names = {known: name for name, known in self.game.world.identities.projects.items()}
         return names.get(project_id or "", str(project_id))
 
-    def _power(self) -> None:
-        """A server that gets power by us has its tenant's networks before."""
-        truth = self.game.world.truth
-        for event in truth.power_ons[self.power_ons :]:
-            node = self.game.world.nodes.get(event.node_id)
-            gated = node is not None and node.driver.startswith("steelyard-")
-            if event.unbound and (event.through_steelyard or gated):
-                self.game.fail(
-                    f"I3: {self.game.name(event.node_id)} got power (asked by {event.caller}) while "
-                    f"{len(event.unbound)} of its tenant's ports were not on its NICs"
-                )
-        self.power_ons = len(truth.power_ons)
-
     def _operations(self) -> None:
         for operation in self.game.store.operations.all(phase=Phase.FAILED, limit=20):
             if operation.error is not None and operation.error.code == "internal":
@@ -219,6 +172,7 @@ class Truths:
         self._no_operation_is_left()
         self._nothing_is_left_behind()
         self._powered_off_is_in_quarantine()
+        self.wires.check_rest()
         self._every_node_has_its_place()
         self._destruction_is_told()
         self._no_secret_is_left()

@@ -105,7 +105,7 @@ class Patience:
         tries = 0
         while True:
             try:
-                return self._client.get(path, params)
+                return self._client.get(path, params, patient=False)
             except ClientError as error:
                 tries += 1
                 if error.exit_code != EXIT_UNAVAILABLE or tries * LATER_POLL >= PATIENCE:

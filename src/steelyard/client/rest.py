@@ -9,6 +9,7 @@ What it returns is what the API documents (`/openapi.json`); the types below say
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from steelyard.client.errors import ApiError, ClientError, ServerUnreachable
 from steelyard.client.session import Choices, Session, chosen
+from steelyard.client.text import safe
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +31,11 @@ PAGE = 1000
 UPLOAD_CHUNK = 1 << 20
 SILENCE = 45.0
 """Seconds without a line after which a stream counts as broken."""
-RETRY_AFTER = 1.0
-"""Seconds before a request whose answer was lost is sent again."""
+RETRY_AFTER = 0.5
+"""Seconds before a request that got no answer is sent again; each wait is twice as long as the one before."""
+LONGEST_BETWEEN_TRIES = 4.0
+RETRY_WITHIN = 15.0
+"""Seconds for which it is sent again: longer than a restart of the server takes."""
 
 
 def fresh_key() -> str:
@@ -47,15 +52,25 @@ class Client:
     """One connection to Steelyard, as one user.
 
     Raises `ApiError` for every problem the server answers with, `ServerUnreachable` when it does not answer, and what
-    `Session` raises. A token that has expired is replaced once, unnoticed.
+    `Session` raises. A token that has expired is replaced once, unnoticed. What may be asked twice (a GET, and a POST
+    with an idempotency key) is asked again for `RETRY_WITHIN` seconds when nobody answers, with a word on standard
+    error.
     """
 
     def __init__(
-        self, session: Session, *, timeout: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        session: Session,
+        *,
+        timeout: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._timeout = timeout
         self._transport = transport
+        self._sleep = sleep
+        self._clock = clock
         self._http_known: httpx.Client | None = None
 
     @classmethod
@@ -63,22 +78,38 @@ class Client:
         """A client for an entry of clouds.yaml, or for what the environment says."""
         return cls(Session(Choices(cloud=cloud)))
 
-    def get(self, path: str, params: Params | None = None) -> Json:
-        return self._request("GET", path, params=params)
+    def get(self, path: str, params: Params | None = None, *, patient: bool = True) -> Json:
+        """`patient`: asked again when nobody answers; False for those who ask again by themselves."""
+        if not patient:
+            return self._request("GET", path, params=params)
+        return self._again(lambda: self._request("GET", path, params=params))
 
     def post(
         self, path: str, json: Mapping[str, Any] | None = None, *, params: Params | None = None, key: str | None = None
     ) -> Json:
         """`key`: the idempotency key (`fresh_key()`). With it, asking twice does the work once; so a request whose
-        answer was lost is asked again, once, with the same key."""
+        answer was lost is asked again with the same key."""
         if not key:
             return self._request("POST", path, params=params, json=dict(json or {}))
         headers = {"Idempotency-Key": key}
-        try:
-            return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
-        except ServerUnreachable:
-            time.sleep(RETRY_AFTER)
-            return self._request("POST", path, params=params, json=dict(json or {}), headers=headers)
+        return self._again(lambda: self._request("POST", path, params=params, json=dict(json or {}), headers=headers))
+
+    def _again(self, ask: Callable[[], Json]) -> Json:
+        """Ask until somebody answers, or it has taken too long. An answer that says no is an answer."""
+        until, wait, told = self._clock() + RETRY_WITHIN, RETRY_AFTER, False
+        while True:
+            try:
+                return ask()
+            except ServerUnreachable as error:
+                if self._clock() + wait > until:
+                    raise
+                if not told:
+                    told = True
+                    print(
+                        safe(f"{error.detail} Asking again for up to {RETRY_WITHIN:g} s."), file=sys.stderr, flush=True
+                    )
+                self._sleep(wait)
+                wait = min(wait * 2, LONGEST_BETWEEN_TRIES)
 
     def put(self, path: str, json: Mapping[str, Any]) -> Json:
         return self._request("PUT", path, json=dict(json))

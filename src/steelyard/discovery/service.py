@@ -18,8 +18,9 @@ from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, is_
 from steelyard.discovery.onboarding import abandoned
 from steelyard.errors import Invalid, NotFound, Refused
 from steelyard.hardware.redfish.port import BmcProber, ProbeResult, SystemIdentity, Verdict
+from steelyard.lifecycle.holding import ends_it, held
 from steelyard.naming import pick, shown
-from steelyard.nouns import Actor
+from steelyard.nouns import Actor, Node
 from steelyard.operations.keys import REQUEST, Turns, digest, repeated, turn
 from steelyard.operations.model import Operation, Operations
 from steelyard.settings import Settings
@@ -256,9 +257,10 @@ class DiscoveryService:
     ) -> list[Operation]:
         """Start making nodes of candidates, one operation each.
 
-        `everything` takes all that are not nodes yet, failed ones too. All references are checked before anything
-        starts. `recabled`: other switch ports than the known ones are no reason to stop. Raises `NotFound`,
-        `Invalid`, or `Refused` for one that is a node or on its way to be one.
+        `everything` takes all that are not nodes yet, failed ones too, but none whose node is in maintenance. All
+        references are checked before anything starts. `recabled`: other switch ports than the known ones are no reason
+        to stop. Raises `NotFound`, `Invalid`, or `Refused` for one that is a node or on its way to be one, or whose
+        node is in maintenance.
         """
         if resource_class is not None and not is_class(resource_class):
             raise Invalid(
@@ -291,16 +293,16 @@ class DiscoveryService:
 
     def _chosen(self, references: Sequence[str], *, everything: bool) -> list[Candidate]:
         """The candidates to onboard, each once, all of them fit for it."""
-        known = self.candidates()
+        known, nodes = self.candidates(), self._nodes()
         startable = {CandidateState.FOUND, CandidateState.FAILED}
         if everything:
-            chosen = [each for each in known if each.state in startable]
+            chosen = [each for each in known if each.state in startable and _in_maintenance(nodes.of(each)) is None]
         else:
             chosen = list({each.id: each for each in (_pick(ref, known) for ref in references)}.values())
         if len(chosen) > MAX_ONBOARD:
             raise Invalid(f"{len(chosen)} candidates at once; at most {MAX_ONBOARD}.", code="too_many")
         for candidate in chosen:
-            self._check_onboardable(candidate)
+            self._check_onboardable(candidate, nodes.of(candidate))
         return chosen
 
     def _onboarding_of(self, candidate: Candidate) -> str | None:
@@ -317,7 +319,7 @@ class DiscoveryService:
         node = self._nodes().by_id.get(candidate.node_id or "")
         return node is not None and node.provision_state in REPAIRABLE and abandoned(self.clouds.own, node)
 
-    def _check_onboardable(self, candidate: Candidate) -> None:
+    def _check_onboardable(self, candidate: Candidate, node: Node | None) -> None:
         if candidate.state is CandidateState.ONBOARDED and not self._needs_onboarding(candidate):
             raise Refused(
                 f"Candidate {shown(candidate.name)} is a node already.",
@@ -331,12 +333,25 @@ class DiscoveryService:
                 code="operation_running",
                 next=f"steelyard operation wait {operation}" if operation else "steelyard operation list",
             )
+        if (there := _in_maintenance(node)) is not None:
+            why = there.maintenance_reason or "no reason given"
+            raise Refused(
+                f"Node {there.label} is in maintenance ({why}); agents do nothing then.",
+                code="node_in_maintenance",
+                next=ends_it(there),
+            )
         if candidate.secret_id is None:
             raise Refused(
                 f"The credentials of candidate {shown(candidate.name)} are not known.",
                 code="no_credentials",
                 next=f"steelyard discover {candidate.address} --credentials FILE",
             )
+
+
+def _in_maintenance(node: Node | None) -> Node | None:
+    """The node, where people hold it in maintenance: an agent would do nothing. One that Ironic put there as its BMC
+    does not answer comes out by itself."""
+    return node if node is not None and held(node) and node.fault is None else None
 
 
 def _subject(candidate: Candidate) -> str:

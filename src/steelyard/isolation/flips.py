@@ -39,6 +39,7 @@ from steelyard.isolation.parking import (
     mark_of,
     own_ports,
     parked,
+    same_place,
     tenant_ports,
     to_park,
 )
@@ -178,7 +179,9 @@ class Flips:
             nics = self._cloud.node_ports.all(node_id=node.id)
             by_mac = {nic.mac: nic for nic in nics}
             bonds = self._cloud.bonds.all(node_id=node.id) if any(nic.bond_id for nic in nics) else []
+            held = {each.mac: by_mac[each.mac].link for each in parked(node) or () if each.mac in by_mac}
             for port in own_ports(node, attachments):
+                held[port.mac] = port.link or (by_mac[port.mac].link if port.mac in by_mac else None)
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
             networks = {network.id: network for network in self._cloud.networks.all()}
@@ -200,7 +203,10 @@ class Flips:
                 if port.host_id is None or port.status != "ACTIVE" or not there:
                     self._proof.bind(node, wanted[-1])
                     told.moved = True
-            told.unread = self._proof.prove(node, wanted)
+            # A NIC whose tenant's port was deleted meanwhile goes on no network, and must not stay in quarantine.
+            back = [each.link for each in wanted]
+            idle = [link for link in held.values() if link and not any(same_place(link, each) for each in back)]
+            told.unread = self._proof.prove(node, wanted, empty=idle)
             told.nics = [_told_nic(each) for each in wanted]
             # The NICs were seen elsewhere, so the segment that they were on is another node's to have.
             self._segments.vacated(node, self._cloud.attachments.bound(node.id), {}, by.actor)

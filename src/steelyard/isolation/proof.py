@@ -69,15 +69,16 @@ class Proof:
         except NotFound:
             return  # deleted meanwhile: it is on no NIC
 
-    def prove(self, node: Node, wanted: Sequence[Wanted]) -> list[str]:
-        """Wait until controller and switch carry exactly what is wanted; returns why switches could not be read.
+    def prove(self, node: Node, wanted: Sequence[Wanted], *, empty: Sequence[SwitchLink] = ()) -> list[str]:
+        """Wait until controller and switch carry exactly what is wanted, and nothing at the places of `empty`; returns
+        why switches could not be read.
 
         Only a switch that no reader is configured for may stay unread. Raises `Refused` (`flip_failed`).
         """
         began = self._clock()
         written_again = False
         while True:
-            wrong, unread, to_write = self._compare(node, wanted)
+            wrong, unread, to_write = self._compare(node, wanted, empty)
             if not wrong:
                 return unread
             waited = self._clock() - began
@@ -95,25 +96,26 @@ class Proof:
                         self.bind(node, each)
             self._sleep(LOOK_EVERY)
 
-    def _compare(self, node: Node, wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[Wanted]]:
+    def _compare(
+        self, node: Node, wanted: Sequence[Wanted], empty: Sequence[SwitchLink]
+    ) -> tuple[list[str], list[str], list[Wanted]]:
         """What is wrong, which switches could not be read and why, and what may be cured by writing it again."""
         wrong: list[str] = []
         unread: set[str] = set()
         to_write: list[Wanted] = []
-        read = read_switches(self._switches, {each.link.switch_id.lower() for each in wanted})
+        links = [*(each.link for each in wanted), *empty]
+        read = read_switches(self._switches, {link.switch_id.lower() for link in links})
         for each in wanted:
             at_controller = self._at_controller(node, each)
-            said_by_switch: str | None = None
-            found = read[each.link.switch_id.lower()]
-            if isinstance(found, NotFound) and found.code == "switch_unknown":
-                unread.add(found.detail)
-            elif isinstance(found, SteelyardError):
-                said_by_switch = found.detail
-            else:
-                said_by_switch = at_switch(found, each.link, each.network, each.tagged)
+            said_by_switch, why = _said(read[each.link.switch_id.lower()], each.link, each.network, each.tagged)
+            unread |= {why} if why else set()
             if at_controller or said_by_switch:
                 wrong += [said for said in (at_controller, said_by_switch) if said]
                 to_write.append(each)
+        for link in empty:
+            said_by_switch, why = _said(read[link.switch_id.lower()], link, None)
+            unread |= {why} if why else set()
+            wrong += [said_by_switch] if said_by_switch else []
         return wrong, sorted(unread), to_write
 
     def _at_controller(self, node: Node, wanted: Wanted) -> str | None:
@@ -129,6 +131,20 @@ class Proof:
             return None
         status = port.status or "unknown"
         return f"the controller has not bound NIC {wanted.mac} to {wanted.network.name}: status {status}"
+
+
+def _said(
+    read: Sequence[SwitchPort] | SteelyardError,
+    link: SwitchLink,
+    network: Network | None,
+    tagged: frozenset[int] = frozenset(),
+) -> tuple[str | None, str | None]:
+    """What is wrong on the switch; and why nobody can tell, where no reader is configured for it."""
+    if isinstance(read, NotFound) and read.code == "switch_unknown":
+        return None, read.detail
+    if isinstance(read, SteelyardError):
+        return read.detail, None
+    return at_switch(read, link, network, tagged), None
 
 
 def at_switch(

@@ -59,6 +59,8 @@ class Case:
     """Nova's, of the node's `instance_id`."""
     busy: str | None = None
     """An operation of ours that works on it at this moment."""
+    paused: bool = False
+    """That operation stands still, and so writes down nothing of what it saw."""
     tenancy: Tenancy | None = None
 
 
@@ -113,7 +115,7 @@ def _not_proven(case: Case, policy: FoundAvailable) -> str | None:
             return None
         return f"{NOT_PROVEN}it was available when Steelyard first saw it, and nobody knows whether it is clean"
     cleaned = case.node.automated_clean is not False  # otherwise nobody can have seen a clean
-    if case.busy is not None and cleaned and since is not None and case.now - since <= GRACE:
+    if case.busy is not None and not case.paused and cleaned and since is not None and case.now - since <= GRACE:
         return None
     return f"{NOT_PROVEN}{case.verdict.reason}"
 

@@ -118,10 +118,11 @@ class Guard:
         for node in nodes:
             tenancy = tenancies.get(node.id)
             at_stake = node.provision_state == "available"
+            busy, paused = _busy(node, noticed)
             yield Case(
                 node, proven_clean(node, cleans.get(node.id), tenancy) if at_stake else NOT_ASKED, noticed.now,
                 nova=instances is not None,
-                instance=(instances or {}).get(node.instance_id or ""), busy=_busy(node, noticed), tenancy=tenancy,
+                instance=(instances or {}).get(node.instance_id or ""), busy=busy, paused=paused, tenancy=tenancy,
             )  # fmt: skip
 
     def _act(self, case: Case, decision: Decision, done: Counter[str]) -> SteelyardError | None:
@@ -189,12 +190,15 @@ class Guard:
             self._clean_again(node, f"clean again {node.id} {node.notes['quarantine'].get('since')}")
 
 
-def _busy(node: Node, noticed: Noticed) -> str | None:
-    """The operation that works on it at this moment; Ironic, where it has still to say what it did."""
+def _busy(node: Node, noticed: Noticed) -> tuple[str | None, bool]:
+    """The operation that works on it at this moment, and whether it is paused; Ironic, where it has still to say what
+    it did."""
     subjects = [f"node:{node.id}", f"candidate:{node.notes.get('candidate_id')}", f"server:{node.instance_id}"]
     found = (noticed.working.get(subject) for subject in subjects)
-    busy = next((work.operation_id for work in found if work is not None and not work.ended), None)
-    return busy or ("ironic" if node.id in noticed.undecided else None)
+    work = next((work for work in found if work is not None and not work.ended), None)
+    if work is not None:
+        return work.operation_id, work.paused
+    return ("ironic" if node.id in noticed.undecided else None), False
 
 
 def _removed(node_id: str, seen: Sighting) -> Finding:

@@ -10,7 +10,8 @@ that nobody has it; provide. A clean that fails or is interrupted puts it into q
 the end of somebody's maintenance for too long.
 Runbook of nodes.inspect: the same way out of the offer, inspect, and where it was available before: provide.
 Runbook of nodes.maintenance: write on the node who, why and until when; set Ironic's maintenance; hold it back in
-Placement. Off: the other way round. A node in quarantine stays in maintenance whatever people say here.
+Placement. Off: the other way round. A node in quarantine stays in maintenance whatever people say here, and one that
+would be in the offer at once waits until the guard has seen whether it is clean.
 Runbook of nodes.retire: out of the offer, with a note that it was clean when it left; then Ironic's flag `retired`. A
 tenant's server keeps running; Ironic cleans the node after its release and offers it to nobody.
 Runbook of nodes.unretire: take the flag away; one that nobody has is cleaned and made available.
@@ -27,10 +28,13 @@ from steelyard.lifecycle.model import WITHDRAWN, Action, check, leaving_note, no
 from steelyard.lifecycle.nodes import CLEAN, INSPECT, MAINTENANCE, RELEASE, RETIRE, UNRETIRE, NodeLifecycle
 from steelyard.lifecycle.patience import POLL, patient, patient_step
 from steelyard.lifecycle.protection import Protection
+from steelyard.lifecycle.records import proven_clean
 from steelyard.nouns import Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
 
 INSPECT_SECONDS = 3600.0
+JUDGED_WITHIN = 600.0
+"""Seconds in which the guard must have looked at a node: its grace for work that has just ended, and a few runs."""
 _LOOK = "steelyard node show {node}"
 _BACK = frozenset({"clean failed", "inspect failed", "adopt failed", "available"})
 """Ironic's states from which `manage` leads to `manageable`."""
@@ -76,7 +80,11 @@ def kinds(service: NodeLifecycle) -> tuple[OperationKind, ...]:
             administrators=True,
             next=_LOOK,
         ),
-        OperationKind(MAINTENANCE, steps=[patient_step("set", do.maintenance, next=_LOOK)], administrators=True),
+        OperationKind(
+            MAINTENANCE,
+            steps=[patient_step("set", do.maintenance, deadline=JUDGED_WITHIN, next=_LOOK)],
+            administrators=True,
+        ),
         OperationKind(
             RETIRE,
             steps=[withdraw, patient_step("flag", do.retire, next=_LOOK), patient_step("record", do.retired)],
@@ -239,11 +247,22 @@ class _Steps:
             if node.instance_id is None:
                 self._clouds.own.placement.hold_back(node.id)
             return self._record(ctx, "node.maintenance_on", f"was put into maintenance: {ctx.reason}")
+        if node.maintenance and self._unproven(node):
+            return Retry(POLL, "the guard sees whether it is clean, as it would be offered at once")
         if NOTE in node.notes:
             node = nodes.update(node.id, noting(node, {NOTE: None}))
         if node.maintenance and quarantine(node) is None:
             nodes.set_maintenance(node.id, None)
         return self._record(ctx, "node.maintenance_off", "was taken out of maintenance")
+
+    def _unproven(self, node: Node) -> bool:
+        """Whether nothing but the maintenance keeps a node out of the offer that is not proven clean. The guard, which
+        knows what it saw, records its clean or puts it into quarantine within one run."""
+        if node.provision_state != "available" or node.instance_id is not None or quarantine(node) is not None:
+            return False
+        tenancies = self._service.store.tenancies
+        verdict = proven_clean(node, tenancies.newest_cleans().get(node.id), tenancies.last().get(node.id))
+        return not verdict.proven
 
     # Retirement
 

@@ -27,6 +27,8 @@ class AtWork:
     kind: str
     actor: str
     ended: bool
+    paused: bool = False
+    """It stands still until somebody resumes it."""
 
 
 class Sightings:
@@ -64,14 +66,15 @@ class Sightings:
         """What operations work on (`node:…`, `server:…`, …), or did until after `since`; the newest of each."""
         o = operations.c
         query = (
-            sa.select(o.id, o.kind, o.subject, o.actor, o.params, o.result, o.ended_at)
+            sa.select(o.id, o.kind, o.subject, o.actor, o.params, o.result, o.ended_at, o.paused_at)
             .where(sa.or_(o.ended_at.is_(None), o.ended_at > since))
             .order_by(o.created_at, o.id)
         )
         found: dict[str, AtWork] = {}
         with self._database.read() as connection:
             for row in connection.execute(query):
-                work = AtWork(row.id, row.kind, str(row.actor.get("user_name", "")), row.ended_at is not None)
+                actor, ended = str(row.actor.get("user_name", "")), row.ended_at is not None
+                work = AtWork(row.id, row.kind, actor, ended, paused=not ended and row.paused_at is not None)
                 named = {**(row.result or {}), **(row.params or {})}
                 subjects = {f"{noun}:{named[key]}" for key, noun in _ABOUT.items() if isinstance(named.get(key), str)}
                 for subject in subjects | {row.subject or ""}:

@@ -36,7 +36,7 @@ class Server:
         self.asked.append((path, params or {}))
         return self.rows
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, patient: bool = True) -> dict[str, Any]:
         self.asked.append((path, params or {}))
         if self.fails:
             raise self.fails.pop(0)

@@ -39,7 +39,7 @@ class Server(Client):
         self.asked.append(("DELETE", path, params))
         return {"operation": ENDED}
 
-    def get(self, path: str, params: Any = None) -> dict[str, Any]:
+    def get(self, path: str, params: Any = None, *, patient: bool = True) -> dict[str, Any]:
         return {"operation": {**ENDED, "phase": self.phase}}
 
     def list_all(

@@ -84,7 +84,7 @@ class Script(Client):
     def __init__(self, *answers: dict[str, Any] | Exception) -> None:
         self.answers = list(answers)
 
-    def get(self, path: str, params: object = None) -> dict[str, Any]:
+    def get(self, path: str, params: object = None, *, patient: bool = True) -> dict[str, Any]:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -135,47 +135,94 @@ class TestErrors:
             raise error
 
         with pytest.raises(ServerUnreachable) as refused:
-            client(handle).get("/v1/nodes")
+            client(handle).get("/v1/nodes", patient=False)
         assert refused.value.exit_code == 6
 
 
+class Ticking:
+    """A clock on which every wait takes as long as it says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
 class TestAskingAgain:
-    def test_a_lost_answer_is_asked_for_once_more_with_the_same_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rest, "RETRY_AFTER", 0.0)
-        keys: list[str] = []
+    @pytest.fixture
+    def clock(self) -> Ticking:
+        return Ticking()
 
-        def handle(request: httpx.Request) -> httpx.Response:
-            keys.append(request.headers["idempotency-key"])
-            if len(keys) == 1:
-                raise httpx.ReadError("connection lost")
-            return httpx.Response(202, json={"operation": {"id": "op"}})
-
-        assert client(handle).post("/v1/servers", {}, key=rest.fresh_key())["operation"]["id"] == "op"
-        assert len(keys) == 2
-        assert keys[0] == keys[1]
-
-    def test_without_a_key_it_is_not(self) -> None:
+    def away(self, clock: Ticking, seconds: float) -> tuple[Client, list[httpx.Request]]:
+        """A server that does not answer for so long, and the requests that it got."""
         asked: list[httpx.Request] = []
 
         def handle(request: httpx.Request) -> httpx.Response:
             asked.append(request)
-            raise httpx.ReadError("connection lost")
+            if clock() < seconds:
+                raise httpx.ConnectError("refused")
+            return httpx.Response(200, json={"operation": {"id": "op"}})
 
+        talk = Client(FakeSession(), transport=httpx.MockTransport(handle), sleep=clock.sleep, clock=clock)
+        return talk, asked
+
+    def test_a_lost_answer_is_asked_for_again_with_the_same_key(
+        self, clock: Ticking, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        talk, asked = self.away(clock, 10.0)
+        assert talk.post("/v1/servers", {}, key=rest.fresh_key())["operation"]["id"] == "op"
+        assert len({request.headers["idempotency-key"] for request in asked}) == 1
+        assert clock.waits == [0.5, 1.0, 2.0, 4.0, 4.0]
+        said = capsys.readouterr().err
+        assert said.count("Asking again for up to 15 s.") == 1
+        assert "cannot be reached" in said
+
+    def test_so_is_what_only_reads(self, clock: Ticking) -> None:
+        talk, asked = self.away(clock, 3.0)
+        assert talk.get("/v1/operations/op")["operation"]["id"] == "op"
+        assert len(asked) == 4
+
+    def test_but_not_for_those_who_ask_again_by_themselves(self, clock: Ticking) -> None:
+        talk, asked = self.away(clock, 3.0)
         with pytest.raises(ServerUnreachable):
-            client(handle).post("/v1/networks", {})
+            talk.get("/v1/operations/op", patient=False)
         assert len(asked) == 1
 
-    def test_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rest, "RETRY_AFTER", 0.0)
+    def test_without_a_key_nothing_is_done_twice(self, clock: Ticking) -> None:
+        talk, asked = self.away(clock, 3.0)
+        for ask in (
+            lambda: talk.post("/v1/networks", {}),
+            lambda: talk.put("/v1/x", {}),
+            lambda: talk.patch("/v1/x", {}),
+            lambda: talk.delete("/v1/x"),
+        ):
+            with pytest.raises(ServerUnreachable):
+                ask()
+        assert len(asked) == 4
+
+    def test_not_for_ever(self, clock: Ticking) -> None:
+        talk, _ = self.away(clock, 1000.0)
+        with pytest.raises(ServerUnreachable):
+            talk.post("/v1/servers", {}, key="k")
+        assert 10.0 < clock.now <= rest.RETRY_WITHIN
+
+    def test_an_answer_that_says_no_is_an_answer(self, clock: Ticking) -> None:
         asked: list[httpx.Request] = []
 
         def handle(request: httpx.Request) -> httpx.Response:
             asked.append(request)
-            raise httpx.ConnectError("refused")
+            return httpx.Response(503, json={"code": "unavailable", "detail": "Nova does not answer."})
 
-        with pytest.raises(ServerUnreachable):
-            client(handle).post("/v1/servers", {}, key="k")
-        assert len(asked) == 2
+        talk = Client(FakeSession(), transport=httpx.MockTransport(handle), sleep=clock.sleep, clock=clock)
+        with pytest.raises(ApiError):
+            talk.get("/v1/servers")
+        assert len(asked) == 1
 
     def test_every_key_is_another(self) -> None:
         assert len({rest.fresh_key() for _ in range(100)}) == 100

@@ -23,7 +23,7 @@ class Script(Client):
     def __init__(self, **answers: list[dict[str, Any] | Exception]) -> None:
         self.answers = answers
 
-    def get(self, path: str, params: object = None) -> dict[str, Any]:
+    def get(self, path: str, params: object = None, *, patient: bool = True) -> dict[str, Any]:
         row = self.answers[path].pop(0) if len(self.answers[path]) > 1 else self.answers[path][0]
         if isinstance(row, Exception):
             raise row

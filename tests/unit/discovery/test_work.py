@@ -432,6 +432,22 @@ def test_a_node_that_fell_out_of_the_offer_can_be_onboarded_again(bench: Bench) 
     assert caught.value.code == "already_onboarded"
 
 
+def test_a_node_that_people_hold_in_maintenance_is_not_onboarded(bench: Bench) -> None:
+    service = found(bench)
+    onboard(bench.service(fail_step="identify and bind switch ports"), bench)
+    node = only_node(bench)
+    bench.world.nodes[node.id] = replace(node, maintenance=True, maintenance_reason="a fan is changed", fault=None)
+    with pytest.raises(Refused, match="in maintenance \\(a fan is changed\\)") as caught:
+        onboard(service, bench)
+    assert (caught.value.code, caught.value.next) == (
+        "node_in_maintenance",
+        f"steelyard node maintenance off {node.label}",
+    )
+    assert service.onboard(bench.admin, [], everything=True) == [], "the others go on without it"
+    bench.world.nodes[node.id] = replace(only_node(bench), maintenance=False, maintenance_reason=None)
+    assert onboard(service, bench).phase is Phase.SUCCEEDED
+
+
 @pytest.mark.parametrize("state", ["inspect wait", "cleaning", "clean wait"])
 def test_a_maintenance_is_waited_for_and_the_cleaning_goes_on(bench: Bench, state: str) -> None:
     service, said = held(bench, state, ends=True)

@@ -277,11 +277,25 @@ class TestGates:
         assert parked.store.flips.open_nodes() == set()
 
 
+def test_a_nic_whose_tenants_port_was_deleted_meanwhile_does_not_stay_in_quarantine(parked: Bench) -> None:
+    """It gets power then, with that NIC on no network; the switch has to say so."""
+    link = parked.nic.link
+    assert link is not None
+    parked.world.fabric.remove_port(parked.port.id)
+    parked.world.jam_switch_port(link)
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"the switch carries VLAN 2004 on leaf1 .*, wanted nothing"):
+            parked.flips.to_tenant(parked.node_id, BY)
+    parked.world.free_switch_port(link)
+    parked.world.tamper_switch(link, None)
+    parked.flips.to_tenant(parked.node_id, BY)
+
+
 @pytest.mark.parametrize("error", [Forbidden("no"), Unavailable("away"), Conflict("later")])
 def test_the_lease_is_given_back_whatever_happens(
     parked: Bench, error: SteelyardError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*given: object) -> None:
+    def fail(*given: object, **named: object) -> None:
         raise error
 
     acts: list[Callable[..., None]] = [parked.flips.to_tenant, parked.flips.to_quarantine]

@@ -92,6 +92,7 @@ def test_an_operation_at_work_has_a_moment_to_write_down_what_it_saw() -> None:
     assert judge(node(), busy="o1", now=T0 + GRACE) == Decision()
     assert judge(node(), busy="o1", now=T0 + GRACE + timedelta(seconds=1)).quarantine
     assert judge(node(), now=T0).quarantine
+    assert judge(node(), busy="o1", paused=True, now=T0).quarantine, "it writes nothing down"
     assert judge(node(automated_clean=False), busy="o1", now=T0).quarantine
     assert judge(node(provision_updated_at=None), busy="o1").quarantine
 

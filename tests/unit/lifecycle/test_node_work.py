@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from steelyard.clouds.observing import Observer
 from steelyard.errors import Conflict, Invalid, NotFound, Refused
+from steelyard.lifecycle.guarding import Guard
 from steelyard.lifecycle.model import Phase, offered, phase, quarantine, releasing
 from steelyard.lifecycle.nodes import NodeLifecycle
 from steelyard.lifecycle.quarantine import Quarantine
@@ -216,11 +218,16 @@ class TestInspect:
         assert bench.service().nodes.release(bench.admin, node.id).phase is End.SUCCEEDED
 
 
+def guard_looks(bench: Bench) -> None:
+    Guard(bench.clouds, bench.store, Observer(bench.clouds, fresh=-1), clock=lambda: bench.world.now).run()
+
+
 class TestMaintenance:
     @ANY_REPEAT
     def test_on_and_off(self, bench: Bench, repeat: bool) -> None:
         nodes = bench.service(repeat_steps=repeat).nodes
         node = first(bench)
+        guard_looks(bench)
         until = datetime(2030, 1, 1, tzinfo=UTC)
         on = nodes.maintenance(bench.admin, "bm-1", on=True, reason="fan swap", until=until)
         assert on.phase is End.SUCCEEDED, on.error
@@ -232,7 +239,23 @@ class TestMaintenance:
         off = nodes.maintenance(bench.admin, "bm-1", on=False)
         assert off.phase is End.SUCCEEDED, off.error
         assert (now(bench, node).maintenance, "maintenance" in now(bench, node).notes) == (False, False)
-        assert kinds_of(bench, node) == ["node.maintenance_on", "node.maintenance_off"]
+        said = [kind for kind in kinds_of(bench, node) if kind.startswith("node.maintenance")]
+        assert said == ["node.maintenance_on", "node.maintenance_off"]
+
+    def test_one_that_is_not_proven_clean_does_not_come_into_the_offer_by_it(self, bench: Bench) -> None:
+        """Somebody had Ironic not clean it while it was in maintenance, and the guard has not looked since."""
+        nodes, node = bench.service().nodes, first(bench)
+        guard_looks(bench)
+        assert nodes.maintenance(bench.admin, "bm-1", on=True, reason="fan swap").phase is End.SUCCEEDED
+        bench.world.now += timedelta(hours=1)
+        bench.world.nodes[node.id] = replace(now(bench, node), provision_updated_at=bench.world.now)
+        waited = nodes.maintenance(bench.admin, "bm-1", on=False)
+        assert waited.phase is End.FAILED, "nobody has judged it"
+        assert not offered(now(bench, node))
+        guard_looks(bench)
+        assert nodes.maintenance(bench.admin, "bm-1", on=False).phase is End.SUCCEEDED
+        assert "quarantine" in now(bench, node).notes
+        assert not offered(now(bench, node))
 
     def test_failing_at_its_step_and_again(self, bench: Bench) -> None:
         node = first(bench)

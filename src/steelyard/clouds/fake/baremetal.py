@@ -9,7 +9,7 @@ from typing import Any
 
 from steelyard.clouds.fake import ironic
 from steelyard.clouds.fake.gate import passes
-from steelyard.clouds.fake.machines import DELETABLE
+from steelyard.clouds.fake.machines import DELETABLE, WORK
 from steelyard.clouds.fake.pointer import changed, split
 from steelyard.clouds.fake.port import FakePort, call
 from steelyard.clouds.ports import PowerAction, ProvisionVerb
@@ -28,6 +28,8 @@ DEFAULT_POWER = {"steelyard-redfish": "steelyard-redfish", "steelyard-ipmi": "st
 CONNECTIVITY = frozenset({"/portgroup_uuid", "/pxe_enabled", "/local_link_connection", "/physical_network"})
 """What Ironic changes of a port only in these states, or in maintenance (ConductorManager.update_port)."""
 RECABLED = frozenset({"enroll", "inspecting", "inspect wait", "manageable"})
+WAITS = frozenset({"clean wait", "inspect wait", "wait call-back", "rescue wait"})
+"""Working states in which nobody has the node locked: an agent is waited for."""
 UNSEEN = {"inspect_interface", "deploy_interface", "retired_reason"}
 
 
@@ -41,7 +43,7 @@ class _OfNodes(FakePort):
         return found
 
     def unlocked(self, node: Node) -> Node:
-        if node.id in self.world.locked:
+        if self.world.is_locked(node.id):
             raise Conflict(f"node {node.id} is locked by host fake, please retry after the current operation")
         return node
 
@@ -178,7 +180,9 @@ class FakeProvisioning(_OfNodes):
     @call
     def power(self, node_id: str, action: PowerAction) -> None:
         node = self.find_for_change(node_id, "switching a node")
-        if node.provision_state in {"cleaning", "clean wait"}:
+        if node.provision_state in WORK and node.provision_state not in WAITS:  # a thread of the conductor's is at it
+            raise Conflict(f"node {node.id} is locked by host fake, please retry after the current operation")
+        if node.provision_state == "clean wait":
             raise Conflict(f"node {node.id} can not be switched while it is in state {node.provision_state}")
         if node.id in self.world.unreachable:  # accepted, and found out later
             self.world.nodes[node.id] = replace(node, last_error="the BMC does not answer")

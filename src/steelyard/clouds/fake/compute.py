@@ -111,6 +111,8 @@ class FakeCompute(FakePort):
         self.world.history.acted(instance.id, said, self.actor)
         if instance.node_id in self.world.unreachable:
             return  # accepted; it fails later and leaves the instance as it was
+        if instance.node_id in self.world.moves:
+            return  # the conductor has the node locked for longer than Nova's driver asks again
         on = action in {"on", "reboot"}
         if on and instance.node_id in self.world.nodes and not passes(self.world, self.world.nodes[instance.node_id]):
             return

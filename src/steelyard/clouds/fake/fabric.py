@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
-from steelyard.clouds.fake.units import units
+from steelyard.clouds.fake.units import Unit, units
 from steelyard.errors import Conflict, Duplicate, NotFound
 from steelyard.nouns import (
     Bond,
@@ -29,14 +31,47 @@ OWN_VLANS = range(2001, 2100)
 SEGMENT_VLANS = range(2101, 2400)
 
 
+class BindingFault(StrEnum):
+    """What may become of a binding."""
+
+    LIES = "says ACTIVE and programs no switch"
+    FAILS = "does not bind it"
+    """The request is accepted, and the port stays DOWN (Neutron's `binding_failed`)."""
+
+
 class FakeFabric:
     """Networks, subnets and ports; a bound port's VLAN is on the switch."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.networks: dict[str, Network] = {}
         self.subnets: dict[str, Subnet] = {}
         self.ports: dict[str, NetworkPort] = {}
-        self.switches = FakeSwitches()
+        self.switches = FakeSwitches(clock)
+        self._faults: deque[tuple[BindingFault, int]] = deque()
+        self.struck: set[tuple[str, str]] = set()
+        """Switch ports at which a binding went wrong."""
+        self._misbound = 0
+
+    def fail_binding(self, fault: BindingFault, *, skip: int = 0) -> None:
+        """The next binding, after `skip` others, goes wrong."""
+        self._faults.append((fault, skip))
+
+    def calm(self) -> None:
+        """No binding that comes goes wrong."""
+        self._faults.clear()
+
+    @property
+    def went_wrong(self) -> int:
+        """How many bindings and writes were disturbed."""
+        return self._misbound + self.switches.went_wrong
+
+    def _strike(self) -> BindingFault | None:
+        for index, (fault, skip) in enumerate(self._faults):
+            if skip == 0:
+                del self._faults[index]
+                return fault
+            self._faults[index] = (fault, skip - 1)
+        return None
 
     def add_network(self, name: str, project_id: str | None, *, vlans: range = TENANT_VLANS) -> Network:
         taken = {network.segmentation_id for network in self.networks.values()}
@@ -87,9 +122,8 @@ class FakeFabric:
 
     def bind(self, port: NetworkPort, node_id: str, nic: NodePort) -> None:
         """What ML2 with the generic switch does when Ironic sets host and profile."""
-        self.ports[port.id] = replace(port, host_id=node_id, mac=nic.mac, link=nic.link, status="ACTIVE")
-        if nic.link is not None:
-            self.switches.write(nic.link, self.networks[port.network_id].segmentation_id)
+        status = "ACTIVE" if nic.link is None else self._plug(port, (nic.link,))
+        self.ports[port.id] = replace(port, host_id=node_id, mac=nic.mac, link=nic.link, status=status)
 
     def bind_at(
         self, port: NetworkPort, node_id: str, mac: str, link: SwitchLink, lag: Lag | None = None
@@ -99,10 +133,11 @@ class FakeFabric:
         links = lag.links if lag else (link,)
         if port.links and port.links != links:
             self._unplug(port)
+        status = port.status
         if port.links != links or port.host_id != node_id or port.status != "ACTIVE":
-            self._plug(port, links)
+            status = self._plug(port, links)
         bound = replace(
-            port, host_id=node_id, mac=mac.lower(), link=links[0], more_links=links[1:], status="ACTIVE",
+            port, host_id=node_id, mac=mac.lower(), link=links[0], more_links=links[1:], status=status,
             vnic_type="baremetal",
         )  # fmt: skip
         self.ports[port.id] = bound
@@ -125,14 +160,23 @@ class FakeFabric:
         if port is not None:
             self._unplug(port)
 
-    def _plug(self, port: NetworkPort, links: tuple[SwitchLink, ...]) -> None:
+    def _plug(self, port: NetworkPort, links: tuple[SwitchLink, ...]) -> str:
+        """The switches get the network's VLAN, and those of the sub-interfaces; returns the status of the port then."""
         tagged = frozenset(subport.vlan for subport in port.subports)
+        fault = self._strike()
         for link in links:
-            self.switches.write(link, self.networks[port.network_id].segmentation_id, tagged)
+            if fault is None:
+                self.switches.write(link, self.networks[port.network_id].segmentation_id, tagged)
+            else:
+                self.struck.add((link.switch_id, link.port_id))
+        self._misbound += fault is not None
+        return "DOWN" if fault is BindingFault.FAILS else "ACTIVE"
 
     def _unplug(self, port: NetworkPort) -> None:
+        """A port that was not bound has nothing on the switch, and its driver is not asked."""
         for link in port.links:
-            self.switches.write(link, None)
+            if port.status == "ACTIVE":
+                self.switches.write(link, None)
 
     def holding(self, spec: HoldSpec) -> NetworkPort | None:
         """The port that was made for this very wish before."""
@@ -152,30 +196,66 @@ class FakeFabric:
         Its own ports (cleaning, provisioning, ...) on `role_network` and on no other; the instance's ports bound
         if `tenant`, unbound otherwise.
         """
-        own = [p for p in self.ports.values() if p.device_id == node.id and p.device_owner == "baremetal:none"]
+        own = self.own_ports(node)
         for port in own:
             if port.network_id != role_network:
                 self.remove_port(port.id)
-        vifs = [p for p in self.ports.values() if node.instance_id is not None and p.device_id == node.instance_id]
-        for port in vifs:
-            if port.host_id and not tenant:
-                self.unbind(port)
+        if not tenant:
+            self.leave_tenant(node)
         if role_network is not None and not any(port.network_id == role_network for port in own):
-            for nic in (nic for nic in nics if nic.pxe_enabled):
-                port = self.add_port(
-                    role_network, now=now, mac=nic.mac, project_id=project_id, device_id=node.id,
-                    device_owner="baremetal:none",
-                )  # fmt: skip
-                self.bind(port, node.id, nic)
+            self.join(node, nics, role_network, now=now, project_id=project_id)
         if tenant:
-            ordered = units(nics, bonds)
-            by_mac = {unit.mac: unit for unit in ordered}
-            for port in sorted(vifs, key=lambda vif: vif.created_at or now):
-                taken = {other.mac for other in self.ports.values() if other.host_id == node.id and other.link}
-                free = [unit for unit in ordered if unit.mac not in taken and unit.links]
-                unit = by_mac.get(port.mac) if port.mac not in taken else None
-                if port.host_id is None and (unit := unit or next(iter(free), None)) is not None and unit.links:
+            for port, unit in self.tenant_pairs(node, nics, bonds, free_only=True):
+                if port.host_id is None:
                     self.bind_at(port, node.id, unit.mac, unit.links[0], unit.lag)
+
+    def own_ports(self, node: Node) -> list[NetworkPort]:
+        """Those that Ironic, or Steelyard, made for the node."""
+        return [p for p in self.ports.values() if p.device_id == node.id and p.device_owner == "baremetal:none"]
+
+    def tenant_pairs(
+        self, node: Node, nics: list[NodePort], bonds: Mapping[str, Bond], *, free_only: bool = False
+    ) -> list[tuple[NetworkPort, Unit]]:
+        """The instance's ports, each with the NIC or bond that it is on or belongs on.
+
+        `free_only`: what carries somebody else's port (one of quarantine) is not free for it.
+        """
+        vifs = [p for p in self.ports.values() if node.instance_id is not None and p.device_id == node.instance_id]
+        ordered = [unit for unit in units(nics, bonds) if unit.links]
+        by_mac = {unit.mac: unit for unit in ordered}
+        among = self.ports.values() if free_only else vifs
+        taken = {port.mac for port in among if port.host_id == node.id and port.links}
+        pairs = []
+        for port in sorted(vifs, key=_age):
+            if port.host_id == node.id and port.links and port.mac in by_mac:
+                pairs.append((port, by_mac[port.mac]))
+                continue
+            free = [unit for unit in ordered if unit.mac not in taken]
+            unit = by_mac[port.mac] if port.mac in by_mac and port.mac not in taken else next(iter(free), None)
+            if unit is not None:
+                taken.add(unit.mac)
+                pairs.append((port, unit))
+        return pairs
+
+    def leave_tenant(self, node: Node) -> None:
+        """Unbind the instance's ports."""
+        for port in list(self.ports.values()):
+            if port.host_id and node.instance_id is not None and port.device_id == node.instance_id:
+                self.unbind(port)
+
+    def join(
+        self, node: Node, nics: list[NodePort], network_id: str, *, now: datetime, project_id: str | None
+    ) -> list[tuple[NodePort, NetworkPort]]:
+        """Make a port on a network of the operator's for every NIC that Ironic boots from."""
+        made = []
+        for nic in (nic for nic in nics if nic.pxe_enabled):
+            port = self.add_port(
+                network_id, now=now, mac=nic.mac, project_id=project_id, device_id=node.id,
+                device_owner="baremetal:none",
+            )  # fmt: skip
+            self.bind(port, node.id, nic)
+            made.append((nic, self.ports[port.id]))
+        return made
 
     def next_free(self, subnet: Subnet) -> str:
         """The next address that the pools hand out. Raises `Conflict` when none is left."""
@@ -195,6 +275,10 @@ class FakeFabric:
             if port.network_id == network_id
             for fixed in port.addresses
         )
+
+
+def _age(port: NetworkPort) -> datetime:
+    return port.created_at or datetime.min.replace(tzinfo=UTC)
 
 
 def _within(address: str, subnet: Subnet) -> bool:

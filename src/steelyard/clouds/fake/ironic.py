@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from steelyard.clouds.fake import gate
+from steelyard.clouds.fake import conductor, gate
 from steelyard.clouds.fake.hardware import report
 from steelyard.clouds.fake.machines import (
     CLEAN_STEP,
@@ -19,6 +19,7 @@ from steelyard.clouds.fake.machines import (
     TENANTS,
     UPDATABLE,
     WORK,
+    Work,
     skips_cleaning,
 )
 from steelyard.errors import Conflict, Invalid
@@ -33,10 +34,13 @@ ABORTED = "aborted as node is in maintenance mode"
 def put(world: FakeWorld, node: Node) -> Node:
     """Store a node whose state may have changed; networks, power and time follow."""
     before = world.nodes.get(node.id)
+    gated = conductor.gated(world, node)
     if before is not None and before.provision_state != node.provision_state:
         node = replace(node, provision_updated_at=world.now)
         node = replace(node, step=CLEAN_STEP if node.provision_state == "clean wait" else None)
-        if node.provision_state in POWERED_ON and not skips_cleaning(world, node):
+        if gated and conductor.changes(world, node, conductor.wanted(world, node, node.provision_state)):
+            node = replace(node, power_state="off")  # until its networks are verified
+        elif node.provision_state in POWERED_ON and not skips_cleaning(world, node):
             node = replace(node, power_state="on")
         elif node.provision_state in {"manageable", "available", "clean failed", "inspect failed"}:
             node = replace(node, power_state="off")
@@ -45,7 +49,8 @@ def put(world: FakeWorld, node: Node) -> Node:
             node = replace(node, driver_notes={**node.driver_notes, "used": used})
     world.nodes[node.id] = node
     world.history.moved(before, node)
-    arrange_networks(world, node)
+    if not gated:
+        arrange_networks(world, node)
     return node
 
 
@@ -94,7 +99,7 @@ def arrange_networks(world: FakeWorld, node: Node) -> None:
 
 def start(world: FakeWorld, node: Node, verb: str) -> Node:
     """Accept a verb. Raises `Conflict` if the state does not allow it or the node is locked."""
-    if node.id in world.locked:
+    if world.is_locked(node.id):
         raise Conflict(f"node {node.id} is locked by host fake, please retry after the current operation is completed")
     started = STARTS.get((node.provision_state, verb))
     if started is None:
@@ -111,12 +116,73 @@ def start(world: FakeWorld, node: Node, verb: str) -> Node:
         raise Conflict(f"node {node.id} is protected")
     state, target = started
     world.truth.asked(node.id)
-    return put(world, replace(node, provision_state=state, target_provision_state=target, last_error=None))
+    started_node = replace(node, provision_state=state, target_provision_state=target, last_error=None)
+    if verb == "abort":
+        return _end(world, node, started_node, failed=None)
+    return put(world, started_node)
+
+
+def _end(world: FakeWorld, node: Node, after: Node, *, failed: Work | None) -> Node:
+    """Work ends and leads to `after`, once the networks are as they are to be then, where that is verified.
+
+    `failed`: the work that fails where it cannot be verified; None: it has failed already.
+    """
+    if not conductor.gated(world, node) or after.provision_state in WORK:
+        return put(world, after)
+    stages = conductor.changes(world, node, conductor.wanted(world, after, after.provision_state))
+    if not stages:
+        return put(world, after)
+    changed = {
+        each.name: getattr(after, each.name)
+        for each in fields(Node)
+        if getattr(after, each.name) != getattr(node, each.name)
+    }
+    if after.provision_state in TENANTS:
+        changed["power_state"] = "on"  # it is off while its NICs change networks
+    conductor.begin(
+        world, node, stages, done=lambda present: replace(present, **changed),
+        failed=None if failed is None else lambda present, why: _failed(present, failed, why),
+        running=after.provision_state == "rescue",
+    )  # fmt: skip
+    return world.nodes[node.id]
+
+
+def _failed(node: Node, work: Work, reason: str) -> Node:
+    """The node when its work has failed."""
+    cleaning = work.job == "clean"
+    if work.job == "delete":  # do_node_tear_down
+        node = replace(node, instance_id=None, lessee=None)
+    return replace(
+        node, provision_state=work.failed, target_provision_state=None, last_error=reason,
+        maintenance=node.maintenance or cleaning,
+        maintenance_reason=node.maintenance_reason or (reason if cleaning else None),
+        fault="clean failure" if cleaning else node.fault,
+    )  # fmt: skip
+
+
+def _arranges(world: FakeWorld, node: Node, work: Work) -> bool:
+    """Whether the networks that the node's work needs are being seen to; where they are, it goes on with the work."""
+    if not conductor.gated(world, node) or node.provision_state == "adopting":
+        return False
+    stages = conductor.changes(world, node, conductor.wanted(world, node, node.provision_state))
+    if not stages:
+        return False
+    boots = node.provision_state in POWERED_ON and not skips_cleaning(world, node)
+    conductor.begin(
+        world, node, stages, done=lambda present: replace(present, power_state="on") if boots else present,
+        failed=lambda present, why: _failed(present, work, why),
+    )  # fmt: skip
+    return True
 
 
 def step(world: FakeWorld, node: Node) -> bool:
     """One step of whatever the node is doing. False if it is at rest."""
     node = world.nodes.get(node.id, node)
+    if (move := world.moves.get(node.id)) is not None:
+        after = conductor.advance(world, node, move)
+        if after is not None:
+            put(world, after)
+        return after is not None or (move.answer is None and node.id not in world.waiting)
     work = WORK.get(node.provision_state)
     if work is None or node.id in world.hung:
         return False
@@ -130,20 +196,18 @@ def step(world: FakeWorld, node: Node) -> bool:
         state = "manageable"  # cleaning.do_next_clean_step: a retired node is not offered again
     if node.maintenance and (held := _in_maintenance(world, node)) is not None:
         return held
+    if _arranges(world, node, work):
+        return True
     if skips_cleaning(world, node):
         put(world, replace(node, provision_state="available", target_provision_state=None))
         return True
+    before = node
     is_last = state not in WORK or WORK[state].job != work.job
     reason = world.broken.pop((node.id, work.job), None) if is_last else None
     if work.job == "delete":  # also when it fails: do_node_tear_down
         node = replace(node, instance_id=None, lessee=None)
     if reason is not None:
-        node = replace(
-            node, provision_state=work.failed, target_provision_state=None, last_error=reason,
-            maintenance=node.maintenance or work.job == "clean",
-            maintenance_reason=node.maintenance_reason or (reason if work.job == "clean" else None),
-            fault="clean failure" if work.job == "clean" else node.fault,
-        )  # fmt: skip
+        node = _failed(node, work, reason)
     else:
         if work.job == "verify":
             node = replace(node, power_state="off")
@@ -155,7 +219,7 @@ def step(world: FakeWorld, node: Node) -> bool:
             node = replace(node, driver_notes={**node.driver_notes, "cleaned": clean_note(world)})
         target = None if state not in WORK else node.target_provision_state
         node = replace(node, provision_state=state, target_provision_state=target)
-    put(world, node)
+    _end(world, before, node, failed=None if reason is not None else work)
     return True
 
 
@@ -172,7 +236,8 @@ def _in_maintenance(world: FakeWorld, node: Node) -> bool | None:
     if state not in HELD and not begins:
         return None
     why = "Cleaning a node in maintenance mode is not allowed" if begins else f"{HELD[state]} {ABORTED}"
-    put(world, replace(node, provision_state=WORK[state].failed, target_provision_state=None, last_error=why))
+    after = replace(node, provision_state=WORK[state].failed, target_provision_state=None, last_error=why)
+    _end(world, node, after, failed=None)
     return True
 
 
@@ -181,12 +246,13 @@ def watch_power(world: FakeWorld, node: Node) -> bool:
     down = node.id in world.unreachable
     if down and not node.maintenance and node.provision_state not in {"enroll", *WORK}:
         reason = "During sync_power_state, max retries exceeded: the BMC does not answer"
+        world.power_lost[node.id] = node.power_state
         world.nodes[node.id] = replace(
             node, maintenance=True, maintenance_reason=reason, fault="power failure", power_state=None
         )
         return True
     if not down and node.maintenance and node.fault == "power failure":
-        power = "on" if node.provision_state in {"active", "rescue"} else "off"
+        power = node.power_state or world.power_lost.pop(node.id, None) or "off"  # nobody has switched it meanwhile
         world.nodes[node.id] = replace(node, maintenance=False, maintenance_reason=None, fault=None, power_state=power)
         return True
     return False

@@ -201,7 +201,7 @@ def _end(world: FakeWorld, instance: Instance) -> bool:
         del world.instances[instance.id]
         world.wanted.pop(instance.id, None)
         return True
-    if (node.provision_state, "deleted") in STARTS and node.id not in world.locked:
+    if (node.provision_state, "deleted") in STARTS and not world.is_locked(node.id):
         try:
             ironic.start(world, node, "deleted")
         except Conflict as error:  # protected: the deletion ends in an error, and may be asked for again

@@ -53,10 +53,11 @@ def call(method: Callable[Concatenate[Port, P], R]) -> Callable[Concatenate[Port
     def wrapper(self: Port, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.world.lock:
             self.world.enter(f"{self.name}.{method.__name__}", reads=reads)
+            before = self.world.truth.caller  # of a call that waits for what this one is part of
             self.world.truth.caller = self.actor.user_name
             try:
                 return method(self, *args, **kwargs)
             finally:
-                self.world.truth.caller = None
+                self.world.truth.caller = before
 
     return wrapper

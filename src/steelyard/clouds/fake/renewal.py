@@ -50,7 +50,7 @@ def step(world: FakeWorld, instance: Instance) -> bool:
     if node is None or node.instance_id != instance.id:
         return _fail(world, instance, "the node is gone")
     if task in _VERBS:
-        if node.id in world.locked:
+        if world.is_locked(node.id):
             return False  # Nova asks again
         verb, after = _VERBS[task]
         if task == RESCUING:

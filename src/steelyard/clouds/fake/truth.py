@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from steelyard.nouns import Node
+from steelyard.clouds.fake.gate import PARKED
+from steelyard.nouns import Node, SwitchLink
 
 if TYPE_CHECKING:
     from steelyard.clouds.fake.world import FakeWorld
@@ -53,6 +54,22 @@ class PowerOn:
     through_steelyard: bool
     unbound: tuple[str, ...]
     """Its tenant's ports that were not on its NICs at that moment."""
+    dark: tuple[SwitchLink, ...]
+    """Switch ports of its NICs that did not carry the VLAN of the tenant's port that is bound there."""
+    parked: bool
+    """Whether its NICs had been in quarantine, and so have just come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """A machine is somebody's from now on."""
+
+    at: datetime
+    machine: str
+    project_id: str | None
+    """None: nobody's any more."""
+    changes: int
+    """How many changes the switches' log had before it."""
 
 
 class Nodes(dict[str, Node]):
@@ -98,6 +115,8 @@ class Truth:
         self._last_offers: dict[str, Offer] = {}
         self._steps: dict[str, tuple[str, ...]] = {}
         """Steps of the manual clean that runs, by node."""
+        self.tenancies: list[Tenancy] = []
+        """Every change of who has a machine, the oldest first."""
 
     def machine(self, node: Node) -> str:
         return node.bmc_address or node.id
@@ -117,6 +136,11 @@ class Truth:
 
     def changed(self, before: Node | None, after: Node) -> None:
         """A node is another one now, or is new."""
+        if after.instance_id != (before.instance_id if before is not None else None):
+            instance = self._world.instances.get(after.instance_id or "")
+            project = instance.project_id if instance is not None else None
+            changes = len(self._world.fabric.switches.log)
+            self.tenancies.append(Tenancy(self._world.now, self.machine(after), project, changes))
         if self.caller is not None and before is not None:
             unsafe = after.automated_clean is False and before.automated_clean is not False
             if unsafe or before.maintenance != after.maintenance:
@@ -148,7 +172,16 @@ class Truth:
     def _powered_on(self, node: Node) -> None:
         ports = [p for p in self._world.fabric.ports.values() if node.instance_id and p.device_id == node.instance_id]
         unbound = tuple(port.id for port in ports if port.host_id is None)
-        self.power_ons.append(PowerOn(node.id, self.caller, self.through_steelyard, unbound))
+        fabric = self._world.fabric
+        dark = tuple(
+            port.link
+            for port in ports
+            if port.link is not None
+            and fabric.switches.vlan(port.link) != fabric.networks[port.network_id].segmentation_id
+        )
+        self.power_ons.append(
+            PowerOn(node.id, self.caller, self.through_steelyard, unbound, dark, PARKED in node.extra)
+        )
 
     def _moved(self, before: Node, after: Node) -> None:
         machine = self.machine(after)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from steelyard.clouds.fake import ironic, nova
+from steelyard.clouds.fake import conductor, ironic, nova
 from steelyard.clouds.fake.fabric import OWN_VLANS, SEGMENT_VLANS, FakeFabric
 from steelyard.clouds.fake.hardware import FakeHardware, cabled
 from steelyard.clouds.fake.history import History
@@ -56,7 +56,7 @@ class FakeWorld:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.calls: Counter[str] = Counter()
         self.identities = FakeIdentities()
-        self.fabric = FakeFabric()
+        self.fabric = FakeFabric(lambda: self.now)
         self.leftovers: list[Leftover] = []
         self.images: dict[str, Image] = {}
         self.image_data: dict[str, bytes] = {}
@@ -94,6 +94,8 @@ class FakeWorld:
         self.hung: set[str] = set()
         self.unreachable: set[str] = set()
         """Nodes whose BMC does not answer."""
+        self.power_lost: dict[str, str | None] = {}
+        """The power that a node had when Ironic could ask its BMC no more."""
         self.locked: set[str] = set()
         self.drivers: list[Driver] = [Driver("redfish", frozenset({"redfish"}), frozenset({"neutron", "noop"}))]
         """The hardware types that the conductor offers."""
@@ -104,6 +106,15 @@ class FakeWorld:
         and role; network id, or None for the role's); it raises while none is free. None: nobody is asked."""
         self.waiting: set[str] = set()
         """Nodes whose conductor waits for such a network."""
+        self.segments: dict[str, tuple[str, str]] = {}
+        """Role and network that a node joined last, where its changes of networks are verified."""
+        self.flip_gate: conductor.FlipGate | None = None
+        """Whom it asks after each change of networks of a node with Steelyard's network interface; None: such nodes
+        change networks as with Ironic's own."""
+        self.network_gate: conductor.NetworkGate | None = None
+        """Whom it asks before it takes a parked node's NICs in hand; None: nobody."""
+        self.moves: dict[str, conductor.Move] = {}
+        """Changes of networks that it has in hand, by node; the node is locked meanwhile."""
         names = dict(networks or {})
         for number, role in enumerate(ROLES):
             network = self.fabric.add_network(names.get(role, role), self.service_project, vlans=OWN_VLANS)
@@ -300,6 +311,10 @@ class FakeWorld:
     def lock_node(self, node_id: str) -> None:
         """Every request for the node is answered with Ironic's NodeLocked, until `release_node`."""
         self.locked.add(node_id)
+
+    def is_locked(self, node_id: str) -> bool:
+        """Whether a request for the node is answered with NodeLocked: by `lock_node`, or since a conductor has it."""
+        return node_id in self.locked or node_id in self.moves
 
     def release_node(self, node_id: str) -> None:
         self.hung.discard(node_id)
