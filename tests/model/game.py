@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 
 from steelyard import wiring
 from steelyard.clouds.fake import FakeCloud, FakeClouds, FakeWorld
+from steelyard.clouds.fake.switches import SWITCHES
 from steelyard.clouds.observing import Observer
 from steelyard.errors import SteelyardError, Unavailable
 from steelyard.hardware.redfish.fake import FakeBmc, FakeBmcProber
 from steelyard.hardware.redfish.port import SystemIdentity
+from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.model import PowerOffPolicy, Role
 from steelyard.nouns import Actor, Driver, FlavorSpec, Image, Node
 from steelyard.operations.model import Operation
@@ -189,7 +191,8 @@ class Game:
         self.reconcilers = TaskReconcilers(self.now)
         parts = {
             "clouds": clouds, "store": self.store, "operations": self.operations, "reconcilers": self.reconcilers,
-            "switches": self.reader, "prober": self.prober,
+            "switches": SwitchReaders(dict.fromkeys((chassis for _, chassis in SWITCHES), self.reader)),
+             "prober": self.prober,
             "observer": Observer(clouds, clock=lambda: (self.now() - self._start_time).total_seconds()),
         }  # fmt: skip
         wanted = inspect.signature(wiring.assemble).parameters

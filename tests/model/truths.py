@@ -250,6 +250,9 @@ class Truths:
         for lease in game.store.segments.leased():
             node = game.world.nodes.get(lease.node_id)
             used = any(port.network_id == lease.network_id for port in game.world.fabric.ports.values())
+            vlan = game.world.fabric.networks[lease.network_id].segmentation_id
+            # A switch port that kept it, as a write was lost, would bring the next node together with this one.
+            used = used or any(port.untagged_vlan == vlan for port in game.world.fabric.switches.ports())
             if not used and (node is None or (node.provision_state in RESTS and "steelyard_parked" not in node.extra)):
                 game.fail(f"I7: {game.name(lease.node_id)} keeps a segment that nobody needs ({lease.role})")
 

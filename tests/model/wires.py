@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.clouds.fake.conductor import Asked, gated
+from steelyard.clouds.fake.conductor import QUARANTINE_PORT, Asked, gated
 from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.gate import NETWORK_INTERFACE, PARKED
 from steelyard.isolation.checking import COMPARE
@@ -180,7 +180,9 @@ class Wires:
         if wire.carried in self._may_carry(node):
             return
         if wire.carried == wire.has:
-            ramdisks = {self._vlan(role) for role in ("provisioning", "cleaning", "inspection")} | {*SEGMENT_VLANS}
+            ramdisks = {self._vlan(role) for role in ("provisioning", "cleaning", "inspection")}
+            if not any(port.name == QUARANTINE_PORT for port in wire.bound):  # there it is in quarantine
+                ramdisks |= {*SEGMENT_VLANS}
             if node.provision_state in OPERATORS or (node.provision_state == "active" and wire.carried in ramdisks):
                 self.game.fail(f"I3: {wire.words} is on {carries}, for the controller too")
             return
