@@ -157,11 +157,12 @@ def test_paging_that_makes_no_sense(site: Site, query: str) -> None:
 
 
 def test_ids_that_make_no_sense(site: Site) -> None:
-    for method, path, _ in endpoints(site):
+    for method, path, operation in endpoints(site):
+        incomplete = any(each["in"] == "query" and each["required"] for each in operation.get("parameters", ()))
         if "00000000-" in path and method in ("GET", "DELETE"):
             for bad in ("..%2f..%2fetc", "%00", "a" * 3000, "é", "-1", "%20", "'; DROP TABLE nodes; --"):
                 response = site.client.request(method, path.replace("00000000-0000-0000-0000-000000000000", bad), headers=site.admin)  # fmt: skip  # noqa: E501
-                expected = (422,) if bad == "%00" else (400, 404, 405, 409)
+                expected = (422,) if bad == "%00" or incomplete else (400, 404, 405, 409)
                 assert response.status_code in expected, (method, path, bad, response.text[:300])
                 check_problem(response)
 
