@@ -112,7 +112,7 @@ def test_services_are_killed_while_servers_come_and_go(
     print(f"killed: {dict(Counter(kills))}")
     assert kills, "nothing was killed: the rounds were too short"
     assert (lost, dirty) == ([], [])
-    until("nothing is left behind", lambda: not leftovers(cloud), seconds=120.0, every=2.0)
+    _tidy(cloud)
     assert cloud.steelyard("admin", "leaks", "-f", "json").json["leaks"] == []
     for name, node in cloud.nodes().items():
         assert node["phase"] == "available", f"{name} is {node['phase']} ({node['provision_state']})"
@@ -123,6 +123,20 @@ def test_services_are_killed_while_servers_come_and_go(
         for each in cloud.get("admin", "/v1/operations", phase=phase)["operations"]
     ]
     assert running == []
+
+
+def _tidy(cloud: LocalCloud) -> None:
+    """Nothing is left behind; what it is if something is."""
+    found: list[str] = []
+
+    def look() -> bool:
+        found[:] = leftovers(cloud)
+        return not found
+
+    try:
+        until("nothing is left behind", look, seconds=120.0, every=2.0)
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {found}") from None
 
 
 def _is_up(cloud: LocalCloud, service: str) -> bool:

@@ -180,6 +180,8 @@ def test_power_on_is_refused_while_the_switch_does_not_obey(deployed: Deployed) 
         assert deployed.power() == "Off"
         until("the finding is open", lambda: "isolation.flip_failed" in str(_attention(deployed.cloud)), seconds=SOON)
     until("it is in quarantine again", deployed.quarantined, seconds=SOON)
+    # Nova took the refused start for done; it looks again every 30 s.
+    until("Nova knows that it is off", lambda: deployed.shown()["status"] == "SHUTOFF", seconds=SOON)
     deployed.start_by_nova()
     until("the finding is closed", lambda: "isolation.flip_failed" not in str(_attention(deployed.cloud)), seconds=SOON)
 

@@ -9,6 +9,7 @@ import pytest
 
 from .cloud_at_hand import until
 from .local_cloud import LocalCloud
+from .switch_history import segments
 from .things import Things
 
 pytestmark = pytest.mark.embedded
@@ -27,7 +28,6 @@ class Deployed:
     node: str
     vlan: int
     """Of the tenant's network."""
-    rescue_vlan: int
 
     def do(self, verb: str, *words: str) -> None:
         self.cloud.steelyard("demo", "server", verb, self.server["id"], *words, "--wait", within=LONG).ok()
@@ -49,12 +49,13 @@ class Deployed:
         ]
 
     def in_rescue(self, since: int) -> None:
-        """It was on the rescue network while the agent took the password, and the rescue system runs beside the
-        tenant's other servers now."""
+        """It had a segment to itself while the agent took the password, and the rescue system runs beside the tenant's
+        other servers now."""
         machine = self.machine()
         assert (machine["power"], machine["running"]) == ("On", "ramdisk")
         carried = [vlan for vlan in self.vlans(since) if vlan is not None]
-        assert carried == [self.rescue_vlan, self.vlan], carried
+        assert carried[0] in segments(self.cloud.record), carried
+        assert carried[1:] == [self.vlan], carried
         isolation = self.cloud.get("admin", f"/v1/nodes/{self.node}/isolation")["isolation"]
         assert (isolation["phase"], isolation["agrees"]) == ("rescue", True)
 
@@ -70,12 +71,8 @@ class Deployed:
 def deployed(cloud: LocalCloud, things: Things) -> Deployed:
     image, network, flavor = things.image(), things.network("10.99.0.0/24"), things.flavor()
     server = things.server(flavor, image, network)
-    vlans = {
-        each.name: each.provider_segmentation_id
-        for each in cloud.connect("admin").network.networks()
-        if each.id == network["id"] or each.name == "rescue"
-    }
-    return Deployed(cloud, server, things.node_of(server), int(vlans[network["name"]]), int(vlans["rescue"]))
+    vlan = cloud.connect("admin").network.get_network(network["id"]).provider_segmentation_id
+    return Deployed(cloud, server, things.node_of(server), int(vlan))
 
 
 def test_a_server_is_rebuilt(cloud: LocalCloud, things: Things) -> None:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection
+from itertools import product
 from typing import Any
 from urllib.parse import urlencode
 
@@ -49,12 +50,23 @@ TENANTS_MAY = {
     ("post", "/v1/servers/{server}/rebuild"),
     ("post", "/v1/servers/{server}/rescue"),
     ("post", "/v1/servers/{server}/unrescue"),
+    ("post", "/v1/servers/{server}/nics"),
+    ("delete", "/v1/servers/{server}/nics/{nic}"),
+    ("post", "/v1/servers/{server}/nics/{nic}/move"),
+    ("post", "/v1/servers/{server}/nics/{nic}/sub-interfaces"),
+    ("delete", "/v1/servers/{server}/nics/{nic}/sub-interfaces/{network}"),
+    ("post", "/v1/ipam/subnets/{subnet}/reservations"),
+    ("post", "/v1/ipam/subnets/{subnet}/allocations"),
+    ("post", "/v1/ipam/subnets/{subnet}/releases"),
+    ("post", "/v1/ipam/subnets/{subnet}/imports"),
     ("post", "/v1/operations/{operation_id}/cancel"),
     ("post", "/v1/operations/{operation_id}/pause"),
     ("post", "/v1/operations/{operation_id}/resume"),
     ("post", "/v1/bulk"),
 }
 """Every other route that changes something is for administrators."""
+QUERIES = {"/v1/ipam/subnets/{subnet}/history": "?address=10.94.0.1"}
+"""What a route demands beside its path."""
 
 
 @dataclass
@@ -84,14 +96,16 @@ class World:
         return answer
 
     def paths(self, template: str, references: dict[str, list[str]]) -> list[str]:
-        """The path for each reference to a thing; itself where it names none."""
+        """The path for each reference to a thing, or for all combinations; itself where it names none."""
         parameters = re.findall(r"{(\w+)}", template)
-        if not parameters:
-            return [template]
-        (parameter,) = parameters
-        known = {*self.demos, *self.operators}
-        assert parameter in known, f"{template}: say in this test what {parameter} may be"
-        return [template.replace(f"{{{parameter}}}", reference) for reference in references.get(parameter, [])]
+        for parameter in parameters:
+            known = parameter in self.demos or parameter in self.operators
+            assert known, f"{template}: say in this test what {parameter} may be"
+        pattern = template + QUERIES.get(template, "")
+        return [
+            pattern.format(**dict(zip(parameters, chosen, strict=True)))
+            for chosen in product(*(references.get(parameter, []) for parameter in parameters))
+        ]
 
 
 def _begin(rest: httpx.Client, params: Json | None = None) -> httpx.Response:
@@ -183,12 +197,15 @@ def _world(
         "name": [each["name"] for each in cloud.get("admin", "/v1/reconcilers")["reconcilers"]],
         "project": [server["project_id"]],
         "switch": switches,
+        "bond": ["11111111-2222-3333-4444-555555555555"],
     }
+    (nic,) = cloud.get("demo", f"/v1/servers/{server['id']}/nics")["nics"]
     demos = {
         "image": [image["id"], image["name"]],
         "network": [network["id"], network["name"]],
         "subnet": [network["subnets"][0]["id"]],
         "server": [server["id"], server["name"]],
+        "nic": [nic["port_id"], nic["mac"]],
         "operation_id": mine,
     }
     marks = {
@@ -203,7 +220,7 @@ def _world(
     }  # fmt: skip
     demos_marks = {
         image["id"], image["name"], network["id"], network["name"], network["subnets"][0]["id"],
-        server["id"], server["name"], *server["addresses"], *mine, server["project_id"],
+        server["id"], server["name"], *server["addresses"], *mine, server["project_id"], nic["port_id"], nic["mac"],
     }  # fmt: skip
     tokens = {who: cloud.token(who) for who in ("admin", "demo", READER, OTHER)}
     return World(cloud, routes, operators, demos, marks, demos_marks, tokens)
@@ -342,22 +359,40 @@ def test_members_change_nothing_of_the_administrators(world: World) -> None:
             answer = world.ask(method, path, world.tokens["demo"], json={})
             assert answer.status_code == 403, f"{method} {path}: {answer.status_code} {answer.text}"
             assert not _leaked(answer, world.operators_marks, asked=path)
-    for network in world.operators["network"]:
-        answer = world.ask("delete", f"/v1/networks/{network}", world.tokens["demo"])
-        assert answer.status_code in (403, 404), answer.text
+    _refused(world, "demo", world.operators, world.operators_marks)
 
 
-def test_members_change_nothing_of_another_tenants(world: World) -> None:
-    bodies: dict[str, Json] = {"/v1/servers/{server}/power": {"action": "off"}}
+def _refused(world: World, who: str, references: dict[str, list[str]], marks: set[str]) -> None:
+    """What a tenant may do with things of its own, it may not do with these."""
+    bodies = _bodies(_own(world, "networks", who))
     for method, template in sorted(TENANTS_MAY):
         if "{" not in template:
             continue
-        paths = world.paths(template, world.demos)
-        assert paths
-        for path in paths:
-            answer = world.ask(method, path, world.tokens[OTHER], json=bodies.get(template, {}))
-            assert answer.status_code in (403, 404), f"{method} {path}: {answer.status_code} {answer.text}"
-            assert not _leaked(answer, world.demos_marks, asked=path)
+        for path in world.paths(template, references):
+            answer = world.ask(method, path, world.tokens[who], json=bodies.get(template, {}))
+            assert answer.status_code in (403, 404), f"{who} {method} {path}: {answer.status_code} {answer.text}"
+            assert not _leaked(answer, marks, asked=path)
+
+
+def _bodies(network: str) -> dict[str, Json]:
+    """What would be accepted, were the thing one's own; with a network that is."""
+    addresses = {"addresses": ["10.94.0.77"], "note": "an intruder's"}
+    return {
+        "/v1/servers/{server}/power": {"action": "off"},
+        "/v1/servers/{server}/nics": {"network": network},
+        "/v1/servers/{server}/nics/{nic}/move": {"network": network},
+        "/v1/servers/{server}/nics/{nic}/sub-interfaces": {"network": network},
+        "/v1/ipam/subnets/{subnet}/reservations": addresses,
+        "/v1/ipam/subnets/{subnet}/allocations": {"note": "an intruder's"},
+        "/v1/ipam/subnets/{subnet}/releases": {"addresses": addresses["addresses"]},
+        "/v1/ipam/subnets/{subnet}/imports": {"rows": [{"address": "10.94.0.77", "note": "an intruder's"}]},
+    }
+
+
+def test_members_change_nothing_of_another_tenants(world: World) -> None:
+    for _, template in TENANTS_MAY:
+        assert world.paths(template, world.demos), f"nothing of the tenant's to try {template} with"
+    _refused(world, OTHER, world.demos, world.demos_marks)
     (foreign, _) = world.demos["server"]
     in_bulk = {"action": "servers.delete", "items": [{"server": foreign}], "reason": "an intruder's"}
     answer = world.ask("post", "/v1/bulk", world.tokens[OTHER], json=in_bulk)
@@ -387,13 +422,20 @@ def test_foreign_networks_and_images_cannot_be_used(world: World) -> None:
         asked = f"{with_image} {with_network}"
         assert not _leaked(answer, world.operators_marks, asked=asked)
         assert answer.json()["next"]
+    server, nic = world.demos["server"][0], world.demos["nic"][0]
+    for network in world.operators["network"]:
+        for path in ("nics", f"nics/{nic}/move", f"nics/{nic}/sub-interfaces"):
+            body = {"network": network}
+            answer = world.ask("post", f"/v1/servers/{server}/{path}", world.tokens["demo"], json=body)
+            assert answer.status_code in (403, 404), f"{path} {body}: {answer.status_code} {answer.text}"
+            assert not _leaked(answer, world.operators_marks, asked=network)
     for who in ("demo", OTHER):
         names = {each["name"] for each in world.ask("get", "/v1/servers", world.tokens[who]).json()["servers"]}
         assert "e2e-intruder" not in names
 
 
-def _own(world: World, noun: str) -> str:
-    return str(world.ask("get", f"/v1/{noun}", world.tokens[OTHER]).json()[noun][0]["id"])
+def _own(world: World, noun: str, who: str = OTHER) -> str:
+    return str(world.ask("get", f"/v1/{noun}", world.tokens[who]).json()[noun][0]["id"])
 
 
 def test_the_same_by_the_command_line(world: World) -> None:
