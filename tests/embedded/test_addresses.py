@@ -34,10 +34,11 @@ class Machines:
 
     def __init__(self, cloud: LocalCloud, after: ExitStack) -> None:
         self.nova: Connection = cloud.connect("demo")
-        self.after = after
         admin = cloud.connect("admin")
         self.flavor = admin.compute.create_flavor(name=unique("vm"), vcpus=1, ram=64, disk=1)
         after.callback(admin.compute.delete_flavor, self.flavor.id)
+        self.made: list[str] = []
+        after.callback(self.delete_all)
 
     def ask(self, image: Json, network: Json, **more: Any) -> str:
         """The id of one that Nova has accepted; it is deleted when the test is over."""
@@ -45,7 +46,7 @@ class Machines:
         made = self.nova.compute.create_server(
             name=unique("vm"), flavor_id=self.flavor.id, image_id=image["id"], networks=networks, **more
         )
-        self.after.callback(self.delete, made.id)
+        self.made.append(str(made.id))
         return str(made.id)
 
     def settled(self, *ids: str, seconds: float = 240.0) -> dict[str, Any]:
@@ -59,6 +60,14 @@ class Machines:
             return found if all(one.status in ("ACTIVE", "ERROR") for one in found.values()) else None
 
         return until("the virtual machines are built", look, seconds=seconds, every=1.0)
+
+    def delete_all(self) -> None:
+        for server_id in self.made:
+            self.nova.compute.delete_server(server_id, ignore_missing=True)
+        until("all virtual machines are gone", lambda: not self._left(), seconds=240.0, every=1.0)
+
+    def _left(self) -> set[str]:
+        return {server.id for server in self.nova.compute.servers(details=False)} & set(self.made)
 
     def delete(self, server_id: str) -> None:
         self.nova.compute.delete_server(server_id, ignore_missing=True)
@@ -184,8 +193,9 @@ class Takers:
             if answer.is_success:
                 return key, answer.json()["addresses"][0]["address"]
             # The controller, or Steelyard, is away for a moment; a Neutron that has just been started shows nobody
-            # anything until it has read its policies.
-            assert answer.status_code >= 500 or answer.json()["code"] == "subnet_not_found", answer.text
+            # anything, and lets nobody do anything, until it has read its policies.
+            not_yet = answer.status_code >= 500 or answer.json()["code"] in ("subnet_not_found", "forbidden")
+            assert not_yet, answer.text
             time.sleep(1.0)
         raise AssertionError(f"{key} got no address")
 

@@ -22,6 +22,7 @@ from .cloud_at_hand import until
 from .leftovers import leftovers
 from .local_cloud import LocalCloud, wait_until
 from .things import Things, unique
+from .wiring import a_wired_life
 
 pytestmark = pytest.mark.embedded
 
@@ -34,7 +35,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A cloud with a controller, its servers onboarded."""
     made = LocalCloud(tmp_path_factory.mktemp("contrail"))
     try:
-        made.up("--nodes", "3", "--network", "contrail")
+        made.up("--nodes", "3", "--network", "contrail", "--nics", "4")
         made.onboard_everything()
         yield made
     finally:
@@ -127,6 +128,14 @@ def test_a_server_s_life_with_the_controller_as_authority(cloud: LocalCloud, thi
     agree(cloud, node)
     assert cloud.rack.vlan_of(node) is None
     assert cloud.steelyard("admin", "isolation", "check").code == 0
+    until("the controller has what Neutron has", lambda: not differences(cloud), seconds=30)
+
+
+def test_a_bond_a_second_nic_and_a_tag_with_the_controller_as_authority(cloud: LocalCloud, things: Things) -> None:
+    a_wired_life(
+        cloud, things,
+        lambda server: cloud.steelyard("demo", "server", "delete", server["id"], "--wait", within=300.0).ok(),
+    )  # fmt: skip
     until("the controller has what Neutron has", lambda: not differences(cloud), seconds=30)
 
 

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
-from openstack.connection import Connection
 
 from .cloud_at_hand import EmbeddedCloud, until
+from .local_cloud import LocalCloud
 from .things import Things, unique
+from .wiring import a_wired_life, agrees, on, vlan
 
 pytestmark = pytest.mark.embedded
 
 Json = dict[str, Any]
-
-
-def isolation(cloud: EmbeddedCloud, node: str) -> Json:
-    return dict(cloud.get("admin", f"/v1/nodes/{node}/isolation")["isolation"])
-
-
-def agrees(cloud: EmbeddedCloud, node: str) -> list[Json]:
-    """The NICs of a node whose three views all agree; by MAC."""
-    found = isolation(cloud, node)
-    assert found["agrees"], found["nics"]
-    return sorted(found["nics"], key=lambda nic: str(nic["mac"]))
-
-
-def on(nic: Json) -> tuple[str | None, list[int]]:
-    return nic["switch_view"]["network"], nic["switch_view"]["tagged"]
-
-
-def vlan(admin: Connection, network: Json) -> int:
-    return int(admin.network.get_network(network["id"]).provider_segmentation_id)
 
 
 def nics(cloud: EmbeddedCloud, server: Json) -> list[Json]:
@@ -116,71 +99,16 @@ def test_a_security_group_is_refused_and_one_of_a_stock_client_is_found(
     until("the finding is there", told, seconds=90.0)
 
 
-@contextmanager
-def bonded(cloud: EmbeddedCloud, things: Things) -> Iterator[tuple[Json, list[str]]]:
-    """A flavor, and the free nodes of its pool, each with a bond over two leaves."""
-    flavor = things.flavor()
-    nodes = [
-        name for name, node in cloud.nodes().items()
-        if node["phase"] == "available" and node["resource_class"].upper().replace("-", "_") in flavor["resource_class"]
-    ]  # fmt: skip
-    for node in nodes:
-        cloud.steelyard("admin", "node", "bond", "create", node, "--wait").ok()
-    try:
-        yield flavor, nodes
-    finally:
-        for node in nodes:
-            until(
-                f"{node} is available",
-                lambda node=node: cloud.nodes()[node]["phase"] == "available",  # type: ignore[misc]
-                seconds=300.0,
-            )
-            cloud.steelyard("admin", "node", "bond", "delete", node, f"{node}-bond0", "--wait").ok()
-
-
-def test_a_bond_over_two_leaves_from_deployment_to_reclaim(cloud: EmbeddedCloud, things: Things) -> None:
-    admin = cloud.connect("admin")
-    blue, red = things.network("10.91.0.0/24"), things.network("10.92.0.0/24")
-    image = things.image()
-    with bonded(cloud, things) as (flavor, nodes):
-        server = things.server(flavor, image, blue)
-        node = things.node_of(server)
-        assert node in nodes
-        cables = cloud.rack.servers[node]["nics"]
-        for nic in agrees(cloud, node):
-            assert on(nic) == (blue["name"], [])
-        ports = cloud.rack.switch_ports()
-        assert {ports[f"{cable['switch']}/{cable['port']}"]["lag"] for cable in cables} == {"lacp"}
-        cloud.steelyard("demo", "server", "nic", "tag", server["name"], blue["name"], "--network", red["name"],
-                        "--wait").ok()  # fmt: skip
-        for nic in agrees(cloud, node):
-            assert on(nic) == (blue["name"], [vlan(admin, red)])
-        second = cables[1]
-        spare = _spare(cloud, second["switch"])
-        _recable(cloud, node, second["mac"], second["switch"], spare)
-        for nic in agrees(cloud, node):
-            assert on(nic) == (blue["name"], [vlan(admin, red)])
-        ports = cloud.rack.switch_ports()
-        assert ports[f"{second['switch']}/{spare}"]["untagged_vlan"] == vlan(admin, blue)
-        assert ports[f"{second['switch']}/{second['port']}"]["untagged_vlan"] is None
-        rows = cloud.get("admin", "/v1/topology", node=node)["cables"]
-        assert {(row["port"], row["bond"], len(row["networks"])) for row in rows} == {
-            (cables[0]["port"], f"{node}-bond0", 2), (spare, f"{node}-bond0", 2)
-        }  # fmt: skip
-        _recable(cloud, node, second["mac"], second["switch"], second["port"])
-        agrees(cloud, node)
-        # A stock client releases it, with its sub-interface: Nova can delete the port all the same.
-        cloud.openstack("demo", "server", "delete", "--wait", server["id"]).ok()
-        until("it is available again", lambda: cloud.nodes()[node]["phase"] == "available", seconds=300.0)
-        assert [on(nic) for nic in agrees(cloud, node)] == [(None, []), (None, [])]
-        assert list(admin.network.ports(network_id=red["id"])) == []
-
-
-def _spare(cloud: EmbeddedCloud, switch: str) -> str:
-    used = {nic["port"] for server in cloud.rack.servers.values() for nic in server["nics"] if nic["switch"] == switch}
-    names = [key.partition("/")[2] for key in cloud.rack.switch_ports() if key.startswith(f"{switch}/")]
-    return next(name for name in names if name not in used)
-
-
-def _recable(cloud: EmbeddedCloud, node: str, mac: str, switch: str, port: str) -> None:
-    cloud.steelyard("admin", "node", "recable", node, mac, "--switch", switch, "--port", port, "--wait").ok()
+def test_a_bond_a_second_nic_and_a_tag_from_deployment_to_reclaim(
+    new_cloud: Callable[[], LocalCloud], after: ExitStack, tmp_path: Path
+) -> None:
+    """And a stock client releases it, with its sub-interface: Nova can delete the port all the same."""
+    cloud = new_cloud()
+    cloud.up("--nodes", "1", "--nics", "4")
+    cloud.onboard_everything()
+    with after:
+        a_wired_life(
+            cloud,
+            Things(cloud, tmp_path, after),
+            lambda server: cloud.openstack("demo", "server", "delete", "--wait", server["id"]).ok(),
+        )

@@ -72,6 +72,7 @@ def _write_rack(home: Home) -> None:
         network=home.record.rack_network,
         bmc_port=home.port("bmc"),
         seed=home.credentials.get("rack_seed"),
+        nics=home.record.nics,
         previous=previous,
     )
     with readable_errors(path):

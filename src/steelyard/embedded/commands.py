@@ -27,6 +27,12 @@ Network = Annotated[
     str | None,
     typer.Option(help="neutron (the default) or contrail: who is the authority for networks, addresses, switch ports."),
 ]
+Nics = Annotated[
+    int | None,
+    typer.Option(
+        "--nics", help="NICs of each server (default 2, up to 4), to the two leaves in turn; at the first start."
+    ),
+]
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports than those recorded.")]
 Wait = Annotated[bool, typer.Option(help="Wait until everything is up, showing progress.")]
 Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cloud at Ctrl-C.")]
@@ -40,6 +46,7 @@ def up(
     database: Database = None,
     rpc: Rpc = None,
     network: Network = None,
+    nics: Nics = None,
     new_ports: NewPorts = False,
     wait: Wait = True,
     foreground: Foreground = False,
@@ -50,7 +57,7 @@ def up(
 
     root, openstack = _places(starting=True)
     began = time.monotonic()
-    wish = Wish(nodes=nodes, database=database, rpc=rpc, network=network, new_ports=new_ports)
+    wish = Wish(nodes=nodes, database=database, rpc=rpc, network=network, nics=nics, new_ports=new_ports)
     home = lifecycle.start(root, openstack, wish)
     if not wait and not foreground:
         typer.echo("starting; see: steelyard status")

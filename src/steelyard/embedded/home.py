@@ -39,6 +39,7 @@ FIRST_SEGMENT_VLAN = 2101
 MOST_SEGMENTS = 64
 """Beyond that nodes wait their turn: a conductor on one machine cleans and deploys no more at a time anyway."""
 MOST_NODES = 1000
+MOST_NICS = 4
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Record:
     """fake (in memory) or rabbit; the address of a broker is a secret."""
     network: str = "neutron"
     """Who is the authority for networks, addresses and switch ports: neutron, or contrail (a controller of ours)."""
+    nics: int = 2
+    """Of each server."""
     created: str = ""
     format: int = FORMAT
     ramdisk_vlans: Mapping[str, int] = field(default_factory=lambda: dict(RAMDISK_VLANS))
@@ -105,6 +108,7 @@ class Wish:
     database: str | None = None
     rpc: str | None = None
     network: str | None = None
+    nics: int | None = None
     new_ports: bool = False
 
 
@@ -144,6 +148,8 @@ def _record(content: Any) -> Record:
         raise ValueError("a port is missing")
     if not isinstance(record.nodes, int) or not re.fullmatch(r"127\.\d+", record.rack_network):
         raise ValueError("the rack is not described")
+    if not isinstance(record.nics, int) or not 1 <= record.nics <= MOST_NICS:
+        raise ValueError("the servers' NICs are not described")
     return record
 
 
@@ -155,6 +161,8 @@ def prepare(root: Path, openstack: Path, wish: Wish) -> Home:
     """
     if wish.nodes is not None and not 1 <= wish.nodes <= MOST_NODES:
         raise Invalid(f"--nodes {wish.nodes}: a rack has 1 to {MOST_NODES} servers", code="nodes_out_of_range")
+    if wish.nics is not None and not 1 <= wish.nics <= MOST_NICS:
+        raise Invalid(f"--nics {wish.nics}: a server has 1 to {MOST_NICS} NICs", code="nics_out_of_range")
     check_root(root)
     check_database(wish.database)
     check_rpc(wish.rpc)
@@ -184,6 +192,7 @@ def _new(wish: Wish) -> Record:
         database="postgresql" if (wish.database or "sqlite") != "sqlite" else "sqlite",
         rpc="rabbit" if (wish.rpc or "fake://") != "fake://" else "fake",
         network=network,
+        nics=wish.nics or 2,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -210,9 +219,11 @@ def segments_for(nodes: int) -> int:
 
 
 def check_fixed(record: Record, wish: Wish) -> None:
-    """Raise Conflict if another database, broker or network authority is wished for than the home was made with."""
-    for name, wanted in (("database", wish.database), ("rpc", wish.rpc), ("network", wish.network)):
-        if wanted is not None and not wanted.startswith(getattr(record, name)):
+    """Raise Conflict if another database, broker, network authority or number of NICs is wished for than the home was
+    made with."""
+    nics = None if wish.nics is None else str(wish.nics)
+    for name, wanted in (("database", wish.database), ("rpc", wish.rpc), ("network", wish.network), ("nics", nics)):
+        if wanted is not None and not wanted.startswith(str(getattr(record, name))):
             raise Conflict(
                 f"this home was made with {name} {getattr(record, name)}",
                 code=f"{name}_fixed",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from steelyard.embedded.configuration import PHYSICAL_NETWORK
 from steelyard.embedded.home import QUARANTINE_VLAN, RAMDISK_VLANS
 from steelyard.embedded.requests import Session
-from steelyard.errors import Conflict
+from steelyard.errors import Conflict, Unavailable
 
 VLANS: Mapping[str, int] = {**RAMDISK_VLANS, "quarantine": QUARANTINE_VLAN}
 """Network name -> VLAN."""
+PATIENCE = 20
+"""How often a Neutron that says 503 is asked: one that began before its controller does so for a second or two."""
 SEGMENT = "segment-"
 """How the names of the segments begin; three digits follow."""
 SEGMENT_PATTERN = f"{SEGMENT}[0-9][0-9][0-9]"
@@ -62,6 +65,18 @@ def seed(session: Session, port: int, segments: range = range(0)) -> dict[str, s
     if bare:
         session.request(port, "POST", "/v2.0/subnets", body={"subnets": bare})
     return {name: present[name]["id"] for name in wanted}
+
+
+def seed_patiently(
+    session: Session, port: int, segments: range = range(0), *, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, str]:
+    """The same, once Neutron can. Raises Unavailable when it cannot for long."""
+    for _ in range(PATIENCE - 1):
+        try:
+            return seed(session, port, segments)
+        except Unavailable:
+            sleep(0.5)
+    return seed(session, port, segments)
 
 
 def _network(name: str, vlan: int) -> dict[str, Any]:

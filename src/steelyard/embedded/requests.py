@@ -70,7 +70,7 @@ class Session:
     def request(
         self, port: int, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
     ) -> Any:
-        """The JSON of an authenticated call. Raises UpstreamError unless the status is 2xx."""
+        """The JSON of an authenticated call. Raises Unavailable at a 503, UpstreamError unless the status is 2xx."""
         for attempt in (1, 2):
             token = self.token()
             with_token = {**(headers or {}), "X-Auth-Token": token}
@@ -81,6 +81,8 @@ class Session:
                         self._token = None
                 continue
             break
+        if status == 503:
+            raise Unavailable(f"{method} {path} on port {port}: {status}")
         if not 200 <= status < 300:
             raise UpstreamError(f"{method} {path} on port {port}: {status}")
         return content

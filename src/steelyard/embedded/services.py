@@ -122,7 +122,7 @@ def _network_step(home: Home, session: Session) -> Step:
     segments = home.record.segment_vlans
 
     def seed() -> None:
-        write_atomically(conf, networks_file(networks.seed(session, home.port("neutron"), segments)))
+        write_atomically(conf, networks_file(networks.seed_patiently(session, home.port("neutron"), segments)))
 
     return Step(
         "networks",

@@ -77,6 +77,15 @@ def test_a_contrail_controller_has_a_port_and_is_fixed_when_the_home_is_made(roo
         home.prepare(root, OPENSTACK, Wish(network="linuxbridge"))
 
 
+def test_the_number_of_nics_is_fixed_when_the_home_is_made(root: Path) -> None:
+    assert home.prepare(root, OPENSTACK, Wish(nics=4)).record.nics == 4
+    assert home.prepare(root, OPENSTACK, Wish()).record.nics == 4
+    with pytest.raises(Conflict, match="made with nics 4"):
+        home.prepare(root, OPENSTACK, Wish(nics=2))
+    with pytest.raises(Invalid, match="1 to 4 NICs"):
+        home.prepare(root, OPENSTACK, Wish(nics=5))
+
+
 def test_a_home_of_an_earlier_release_stays_on_neutron(root: Path) -> None:
     home.prepare(root, OPENSTACK, Wish())
     record = json.loads((root / "home.json").read_text())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from steelyard.embedded import networks
-from steelyard.errors import Conflict
+from steelyard.errors import Conflict, Unavailable
 
 SEGMENTS = range(2101, 2165)
 
@@ -43,6 +43,25 @@ def test_all_are_made_in_two_requests_and_nothing_twice(neutron: Any) -> None:
     assert {"cleaning", "quarantine", "segment-001", "segment-064"} <= ids.keys()
     assert networks.seed(neutron, 1, SEGMENTS) == ids
     assert neutron.asked == ["networks", "subnets"]
+
+
+def test_a_neutron_that_cannot_yet_is_asked_again_and_not_for_ever(
+    neutron: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, waited = iter([True, True, False]), list[float]()
+
+    def request(*arguments: Any, **more: Any) -> Any:
+        if arguments[1] == "POST" and next(answers, False):
+            raise Unavailable("POST /v2.0/networks: 503")
+        return Neutron.request(neutron, *arguments, **more)
+
+    monkeypatch.setattr(neutron, "request", request)
+    assert len(networks.seed_patiently(neutron, 1, SEGMENTS, sleep=waited.append)) == 5 + 64
+    assert len(waited) == 2
+    answers = iter([True] * 100)
+    neutron.kept["networks"].clear()
+    with pytest.raises(Unavailable):
+        networks.seed_patiently(neutron, 1, SEGMENTS, sleep=waited.append)
 
 
 def test_a_larger_rack_gets_what_is_missing(neutron: Any) -> None:

@@ -19,8 +19,8 @@ from steelyard.embedded.rack.plan import MAX_SERVERS, Rack, bmc_range, plan_rack
 from steelyard.errors import Invalid
 
 
-def plan(nodes: int, *, seed: str = "s", previous: Rack | None = None) -> Rack:
-    return plan_rack(nodes, network="127.77", bmc_port=8443, seed=seed, previous=previous)
+def plan(nodes: int, *, seed: str = "s", nics: int = 2, previous: Rack | None = None) -> Rack:
+    return plan_rack(nodes, network="127.77", bmc_port=8443, seed=seed, nics=nics, previous=previous)
 
 
 def without_passwords(rack: Rack) -> Rack:
@@ -50,7 +50,7 @@ def test_another_seed_does_not_inherit_passwords() -> None:
 
 
 def test_a_full_rack_has_nothing_twice() -> None:
-    rack = plan(MAX_SERVERS)
+    rack = plan(MAX_SERVERS, nics=4)
     macs = [nic.mac for server in rack.servers for nic in server.nics] + [server.bmc_mac for server in rack.servers]
     disks = [disk for server in rack.servers for disk in server.disks]
     ports = [(nic.switch, nic.port) for server in rack.servers for nic in server.nics]
@@ -83,6 +83,15 @@ def test_eight_servers_have_two_makes_three_sizes_and_two_cabled_nics_each() -> 
             assert nic.switch_mac == switch.chassis_mac
 
 
+def test_more_nics_go_to_the_two_leaves_in_turn_and_change_nothing_of_the_first_two() -> None:
+    rack = plan(3, nics=4)
+    assert [server.nics[:2] for server in rack.servers] == [server.nics for server in plan(3).servers]
+    for server in rack.servers:
+        assert [nic.switch for nic in server.nics] == ["leaf1", "leaf2"] * 2
+        assert len({nic.name for nic in server.nics}) == 4
+        assert all(nic.port in rack.switch(nic.switch).ports for nic in server.nics)
+
+
 def test_json_round_trip() -> None:
     rack = plan(9)
     assert Rack.from_json(rack.to_json()) == rack
@@ -106,13 +115,26 @@ def test_a_damaged_plan_is_refused_with_a_way_out(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"nodes": 0}, {"nodes": 1001}, {"network": "10.0"}, {"network": "127.255"}, {"bmc_port": 0}]
+    "wrong",
+    [
+        {"nodes": 0},
+        {"nodes": 1001},
+        {"network": "10.0"},
+        {"network": "127.255"},
+        {"bmc_port": 0},
+        {"nics": 0},
+        {"nics": 5},
+    ],
 )
 def test_an_impossible_rack_is_refused(wrong: dict[str, object]) -> None:
-    wanted = {"nodes": 1, "network": "127.77", "bmc_port": 8443, **wrong}
+    wanted = {"nodes": 1, "network": "127.77", "bmc_port": 8443, "nics": 2, **wrong}
     with pytest.raises(Invalid):
         plan_rack(
-            int(str(wanted["nodes"])), network=str(wanted["network"]), bmc_port=int(str(wanted["bmc_port"])), seed="s"
+            int(str(wanted["nodes"])),
+            network=str(wanted["network"]),
+            bmc_port=int(str(wanted["bmc_port"])),
+            seed="s",
+            nics=int(str(wanted["nics"])),
         )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from steelyard.errors import Invalid
 
 MAX_SERVERS = 1000
+MAX_NICS = 4
 SERVERS_PER_BLOCK = 250
 """BMC addresses per third octet, so that the last one stays clear of .0 and .255."""
 
@@ -155,7 +156,8 @@ class _Size:
 class _Make:
     vendor: str
     models: Mapping[str, str]
-    nic_names: tuple[str, str]
+    nic_names: tuple[str, ...]
+    """As many as a server may have."""
     serial_prefix: str
     bmc_username: str
 
@@ -185,31 +187,37 @@ _MAKES = (
     _Make(
         "Ferrum",
         {"small": "Ferrum F110", "medium": "Ferrum F230", "large": "Ferrum F460"},
-        ("eno1", "eno2"),
+        ("eno1", "eno2", "eno3", "eno4"),
         "FE",
         "admin",
     ),
     _Make(
         "Nordmark",
         {"small": "Nordmark N10 G3", "medium": "Nordmark N20 G3", "large": "Nordmark N40 G3"},
-        ("ens1f0np0", "ens1f1np1"),
+        ("ens1f0np0", "ens1f1np1", "ens2f0np0", "ens2f1np1"),
         "NM",
         "root",
     ),
 )
 _SWITCHES = ("leaf1", "leaf2")
+_SECOND_ROW = 2000
+"""Added to the number of the switch port of a server's third and fourth NIC: clear of the largest rack's others."""
 SPARE_PORTS = 2
 """Of each switch, beside those that servers are cabled to."""
 
 
-def plan_rack(nodes: int, *, network: str, bmc_port: int, seed: str, previous: Rack | None = None) -> Rack:
-    """Plan a rack of `nodes` servers.
+def plan_rack(
+    nodes: int, *, network: str, bmc_port: int, seed: str, nics: int = 2, previous: Rack | None = None
+) -> Rack:
+    """Plan a rack of `nodes` servers with `nics` NICs each, cabled to the two leaves in turn.
 
     `network` is the first two octets of a loopback /16 ("127.77"). `previous` is the rack as it was, whose BMC
     passwords are kept for the servers that stay. Raises Invalid for a number, network or port that cannot be.
     """
     if not 1 <= nodes <= MAX_SERVERS:
         raise Invalid(f"A rack has 1 to {MAX_SERVERS} servers, not {nodes}", code="rack_size")
+    if not 1 <= nics <= MAX_NICS:
+        raise Invalid(f"A server has 1 to {MAX_NICS} NICs, not {nics}", code="rack_nics")
     if not re.fullmatch(r"127\.(\d{1,3})", network) or not 1 <= int(network.split(".")[1]) <= 254:
         raise Invalid(f"The rack's network must be 127.1 to 127.254, not {network!r}", code="rack_network")
     if not 1 <= bmc_port <= 65535:
@@ -217,7 +225,9 @@ def plan_rack(nodes: int, *, network: str, bmc_port: int, seed: str, previous: R
     passwords = {}
     if previous is not None and previous.seed == seed:
         passwords = {server.uuid: server.bmc_password for server in previous.servers}
-    servers = tuple(_server(number, network=network, seed=seed, passwords=passwords) for number in range(nodes))
+    servers = tuple(
+        _server(number, network=network, seed=seed, nics=nics, passwords=passwords) for number in range(nodes)
+    )
     switches = tuple(
         Switch(
             name=name,
@@ -238,7 +248,7 @@ def bmc_range(rack: Rack) -> tuple[str, ...]:
     return tuple(str(block) for block in blocks)
 
 
-def _server(number: int, *, network: str, seed: str, passwords: Mapping[str, str]) -> Server:
+def _server(number: int, *, network: str, seed: str, nics: int, passwords: Mapping[str, str]) -> Server:
     # Pairs of one size, so that the first eight servers have every size in both makes.
     make = _MAKES[number % len(_MAKES)]
     size_name = tuple(_SIZES)[(number // len(_MAKES)) % len(_SIZES)]
@@ -270,12 +280,12 @@ def _server(number: int, *, network: str, seed: str, passwords: Mapping[str, str
             Nic(
                 name=make.nic_names[index],
                 mac=_mac(seed, number, index + 1),
-                switch=_SWITCHES[index],
-                switch_mac=_switch_mac(seed, _SWITCHES[index]),
-                port=f"Ethernet{number + 1}",
+                switch=_SWITCHES[index % len(_SWITCHES)],
+                switch_mac=_switch_mac(seed, _SWITCHES[index % len(_SWITCHES)]),
+                port=f"Ethernet{_SECOND_ROW * (index // len(_SWITCHES)) + number + 1}",
                 speed_mbps=size.speed_mbps,
             )
-            for index in range(2)
+            for index in range(nics)
         ),
         bmc_address=f"{network}.{1 + number // SERVERS_PER_BLOCK}.{1 + number % SERVERS_PER_BLOCK}",
         bmc_mac=_mac(seed, number, 0),

@@ -1,0 +1,141 @@
+"""A server with everything that a cable may carry, from deployment to reclaim; whoever the network authority is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from openstack.connection import Connection
+
+from .cloud_at_hand import EmbeddedCloud, until
+from .things import Things, unique
+
+Json = dict[str, Any]
+
+
+def agrees(cloud: EmbeddedCloud, node: str) -> list[Json]:
+    """The NICs of a node in the order of their MACs; all three views of each agree, and the switch itself with them."""
+    found = cloud.get("admin", f"/v1/nodes/{node}/isolation")["isolation"]
+    assert found["agrees"], found["nics"]
+    ports = cloud.rack.switch_ports()
+    for nic in found["nics"]:
+        truth = ports[f"{nic['switch']}/{nic['port']}"]["untagged_vlan"]
+        assert [nic[view]["vlan"] for view in ("intended", "controller", "switch_view")] == [truth] * 3, nic
+    return sorted(found["nics"], key=lambda nic: str(nic["mac"]))
+
+
+def on(nic: Json) -> tuple[str | None, list[int]]:
+    """The network that a NIC's switch port carries untagged, and the VLANs that it carries tagged."""
+    return nic["switch_view"]["network"], nic["switch_view"]["tagged"]
+
+
+def vlan(admin: Connection, network: Json) -> int:
+    return int(admin.network.get_network(network["id"]).provider_segmentation_id)
+
+
+def free_nodes(cloud: EmbeddedCloud, flavor: Json) -> list[str]:
+    """The available nodes of a flavor's pool."""
+    return [
+        name for name, node in cloud.nodes().items()
+        if node["phase"] == "available" and node["resource_class"].upper().replace("-", "_") in flavor["resource_class"]
+    ]  # fmt: skip
+
+
+@contextmanager
+def bonded(cloud: EmbeddedCloud, things: Things) -> Iterator[tuple[Json, list[str]]]:
+    """A flavor, and the free nodes of its pool, each with its first two NICs in a bond over two leaves."""
+    flavor = things.flavor()
+    nodes = free_nodes(cloud, flavor)
+    for node in nodes:
+        members = [word for nic in cloud.rack.servers[node]["nics"][:2] for word in ("--nic", nic["mac"])]
+        cloud.steelyard("admin", "node", "bond", "create", node, *members, "--wait").ok()
+    try:
+        yield flavor, nodes
+    finally:
+        for node in nodes:
+            until(f"{node} is available", lambda node=node: _available(cloud, node), seconds=300.0)  # type: ignore[misc]
+            cloud.steelyard("admin", "node", "bond", "delete", node, f"{node}-bond0", "--wait").ok()
+
+
+def _available(cloud: EmbeddedCloud, node: str) -> bool:
+    return bool(cloud.nodes()[node]["phase"] == "available")
+
+
+def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json], object]) -> None:
+    """Deployed on a bond over two leaves, a second NIC, a sub-interface, two cables moved and back, released.
+
+    The servers of the cloud have four NICs, in whose pool one is free.
+    """
+    admin = cloud.connect("admin")
+    blue, red, green = (things.network(f"10.8{number}.0.0/24") for number in (1, 2, 3))
+    image = things.image()
+    with bonded(cloud, things) as (flavor, nodes):
+        _unenforced_group_is_refused(cloud, things, flavor, image, blue)
+        server = things.server(flavor, image, blue)
+        node = things.node_of(server)
+        assert node in nodes
+        first, second, third, _ = cloud.rack.servers[node]["nics"]
+        expect: dict[str, tuple[str | None, list[int]]] = {
+            nic["mac"]: (None, []) for nic in cloud.rack.servers[node]["nics"]
+        }
+
+        def as_expected() -> None:
+            assert {nic["mac"]: on(nic) for nic in agrees(cloud, node)} == expect
+
+        def nic(*words: str) -> None:
+            cloud.steelyard("demo", "server", "nic", *words, "--wait").ok()
+            as_expected()
+
+        expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [])
+        as_expected()
+        ports = cloud.rack.switch_ports()
+        assert {ports[f"{cable['switch']}/{cable['port']}"]["lag"] for cable in (first, second)} == {"lacp"}
+        expect[third["mac"]] = (red["name"], [])
+        nic("attach", server["name"], "--network", red["name"])
+        expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [vlan(admin, green)])
+        nic("tag", server["name"], blue["name"], "--network", green["name"])
+        for cable, network in ((second, blue), (third, red)):
+            spare = _spare(cloud, cable["switch"])
+            _recable(cloud, node, cable, spare)
+            as_expected()
+            ports = cloud.rack.switch_ports()
+            assert ports[f"{cable['switch']}/{spare}"]["untagged_vlan"] == vlan(admin, network)
+            assert ports[f"{cable['switch']}/{cable['port']}"]["untagged_vlan"] is None
+            rows = {row["mac"]: row for row in cloud.get("admin", "/v1/topology", node=node)["cables"]}
+            assert rows[cable["mac"]]["port"] == spare
+            assert rows[cable["mac"]]["bond"] == (f"{node}-bond0" if cable is second else None)
+            _recable(cloud, node, cable, cable["port"])
+            as_expected()
+        release(server)
+        until("it is available again", lambda: _available(cloud, node), seconds=300.0)
+        expect.update(dict.fromkeys(expect, (None, [])))
+        as_expected()
+        for network in (red, green):
+            assert list(admin.network.ports(network_id=network["id"])) == []
+
+
+def _unenforced_group_is_refused(
+    cloud: EmbeddedCloud, things: Things, flavor: Json, image: Json, network: Json
+) -> None:
+    demo = cloud.connect("demo").network
+    group = demo.create_security_group(name=unique("group"))
+    things.after.callback(demo.delete_security_group, group.id)
+    refused = cloud.steelyard(
+        "demo", "server", "create", unique("server"), "--flavor", flavor["id"], "--image", image["id"],
+        "--network", network["id"], "--security-group", group.name,
+    )  # fmt: skip
+    assert refused.code == 5, str(refused)
+    assert "would not be enforced" in str(refused)
+
+
+def _spare(cloud: EmbeddedCloud, switch: str) -> str:
+    used = {nic["port"] for server in cloud.rack.servers.values() for nic in server["nics"] if nic["switch"] == switch}
+    names = [key.partition("/")[2] for key in cloud.rack.switch_ports() if key.startswith(f"{switch}/")]
+    return next(name for name in names if name not in used)
+
+
+def _recable(cloud: EmbeddedCloud, node: str, cable: Json, port: str) -> None:
+    cloud.steelyard(
+        "admin", "node", "recable", node, cable["mac"], "--switch", cable["switch"], "--port", port, "--wait"
+    ).ok()
