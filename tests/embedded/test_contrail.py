@@ -194,11 +194,10 @@ def test_the_controller_away_and_killed_in_the_middle_of_a_deployment(
     wait_until(lambda: cloud.services()["contrail"]["state"] == "up")
 
     def ended() -> str | None:
-        phase = cloud.steelyard("demo", "server", "show", name, "-f", "json").json["phase"]
-        return str(phase) if phase in ("active", "error", "failed") else None
+        status = cloud.steelyard("demo", "server", "show", name, "-f", "json").json["status"]
+        return str(status) if status in ("ACTIVE", "ERROR") else None
 
-    phase = until("the deployment has ended", ended, seconds=300, every=1.0)
-    if phase == "active":
+    if until("the deployment has ended", ended, seconds=300, every=1.0) == "ACTIVE":
         agree(cloud, things.node_of(cloud.steelyard("demo", "server", "show", name, "-f", "json").json))
     things.release(name)
     cloud.follow_the_advice()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from openstack.connection import Connection
@@ -42,20 +42,21 @@ def free_nodes(cloud: EmbeddedCloud, flavor: Json) -> list[str]:
     ]  # fmt: skip
 
 
-@contextmanager
-def bonded(cloud: EmbeddedCloud, things: Things) -> Iterator[tuple[Json, list[str]]]:
-    """A flavor, and the free nodes of its pool, each with its first two NICs in a bond over two leaves."""
+def bonded(cloud: EmbeddedCloud, things: Things) -> tuple[Json, list[str]]:
+    """A flavor, and the free nodes of its pool, each with its first two NICs in a bond over two leaves; they are parted
+    when the test is over and the nodes are available again."""
     flavor = things.flavor()
     nodes = free_nodes(cloud, flavor)
     for node in nodes:
         members = [word for nic in cloud.rack.servers[node]["nics"][:2] for word in ("--nic", nic["mac"])]
         cloud.steelyard("admin", "node", "bond", "create", node, *members, "--wait").ok()
-    try:
-        yield flavor, nodes
-    finally:
-        for node in nodes:
-            until(f"{node} is available", lambda node=node: _available(cloud, node), seconds=300.0)  # type: ignore[misc]
-            cloud.steelyard("admin", "node", "bond", "delete", node, f"{node}-bond0", "--wait").ok()
+        things.after.callback(_part, cloud, node)
+    return flavor, nodes
+
+
+def _part(cloud: EmbeddedCloud, node: str) -> None:
+    until(f"{node} is available", lambda: _available(cloud, node), seconds=300.0)
+    cloud.steelyard("admin", "node", "bond", "delete", node, f"{node}-bond0", "--wait").ok()
 
 
 def _available(cloud: EmbeddedCloud, node: str) -> bool:
@@ -70,49 +71,54 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
     admin = cloud.connect("admin")
     blue, red, green = (things.network(f"10.8{number}.0.0/24") for number in (1, 2, 3))
     image = things.image()
-    with bonded(cloud, things) as (flavor, nodes):
-        _unenforced_group_is_refused(cloud, things, flavor, image, blue)
-        server = things.server(flavor, image, blue)
-        node = things.node_of(server)
-        assert node in nodes
-        first, second, third, _ = cloud.rack.servers[node]["nics"]
-        expect: dict[str, tuple[str | None, list[int]]] = {
-            nic["mac"]: (None, []) for nic in cloud.rack.servers[node]["nics"]
-        }
+    flavor, nodes = bonded(cloud, things)
+    _unenforced_group_is_refused(cloud, things, flavor, image, blue)
+    server = things.server(flavor, image, blue)
+    node = things.node_of(server)
+    assert node in nodes
+    first, second, third, _ = cloud.rack.servers[node]["nics"]
+    expect: dict[str, tuple[str | None, list[int]]] = {
+        nic["mac"]: (None, []) for nic in cloud.rack.servers[node]["nics"]
+    }
 
-        def as_expected() -> None:
-            assert {nic["mac"]: on(nic) for nic in agrees(cloud, node)} == expect
+    def as_expected() -> None:
+        assert {nic["mac"]: on(nic) for nic in agrees(cloud, node)} == expect
 
-        def nic(*words: str) -> None:
-            cloud.steelyard("demo", "server", "nic", *words, "--wait").ok()
-            as_expected()
+    def nic(*words: str) -> None:
+        cloud.steelyard("demo", "server", "nic", *words, "--wait").ok()
+        as_expected()
 
-        expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [])
+    expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [])
+    as_expected()
+    ports = cloud.rack.switch_ports()
+    assert {ports[f"{cable['switch']}/{cable['port']}"]["lag"] for cable in (first, second)} == {"lacp"}
+    expect[third["mac"]] = (red["name"], [])
+    nic("attach", server["name"], "--network", red["name"])
+    expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [vlan(admin, green)])
+    nic("tag", server["name"], blue["name"], "--network", green["name"])
+    for cable, network in ((second, blue), (third, red)):
+        spare = _spare(cloud, cable["switch"])
+        _recable(cloud, node, cable, spare)
         as_expected()
         ports = cloud.rack.switch_ports()
-        assert {ports[f"{cable['switch']}/{cable['port']}"]["lag"] for cable in (first, second)} == {"lacp"}
-        expect[third["mac"]] = (red["name"], [])
-        nic("attach", server["name"], "--network", red["name"])
-        expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [vlan(admin, green)])
-        nic("tag", server["name"], blue["name"], "--network", green["name"])
-        for cable, network in ((second, blue), (third, red)):
-            spare = _spare(cloud, cable["switch"])
-            _recable(cloud, node, cable, spare)
-            as_expected()
-            ports = cloud.rack.switch_ports()
-            assert ports[f"{cable['switch']}/{spare}"]["untagged_vlan"] == vlan(admin, network)
-            assert ports[f"{cable['switch']}/{cable['port']}"]["untagged_vlan"] is None
-            rows = {row["mac"]: row for row in cloud.get("admin", "/v1/topology", node=node)["cables"]}
-            assert rows[cable["mac"]]["port"] == spare
-            assert rows[cable["mac"]]["bond"] == (f"{node}-bond0" if cable is second else None)
-            _recable(cloud, node, cable, cable["port"])
-            as_expected()
-        release(server)
-        until("it is available again", lambda: _available(cloud, node), seconds=300.0)
-        expect.update(dict.fromkeys(expect, (None, [])))
+        assert ports[f"{cable['switch']}/{spare}"]["untagged_vlan"] == vlan(admin, network)
+        assert ports[f"{cable['switch']}/{cable['port']}"]["untagged_vlan"] is None
+        bond = f"{node}-bond0" if cable is second else None
+        until("the topology shows it", partial(_shown, cloud, node, (cable["mac"], spare, bond)), seconds=10.0)
+        _recable(cloud, node, cable, cable["port"])
         as_expected()
-        for network in (red, green):
-            assert list(admin.network.ports(network_id=network["id"])) == []
+    release(server)
+    until("it is available again", lambda: _available(cloud, node), seconds=300.0)
+    expect.update(dict.fromkeys(expect, (None, [])))
+    as_expected()
+    for network in (red, green):
+        assert list(admin.network.ports(network_id=network["id"])) == []
+
+
+def _shown(cloud: EmbeddedCloud, node: str, wanted: tuple[str, str, str | None]) -> bool:
+    """The topology may be two seconds old."""
+    rows = cloud.get("admin", "/v1/topology", node=node)["cables"]
+    return wanted in [(row["mac"], row["port"], row["bond"]) for row in rows]
 
 
 def _unenforced_group_is_refused(

@@ -8,7 +8,7 @@ is never "ok".
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -16,7 +16,9 @@ from typing import Final
 from steelyard.networks.model import NetworkRole, OperatorNetworks
 from steelyard.nouns import FabricFacts, FabricPort, Network, NetworkFacts, NodePort
 
-RAMDISK: Final = (NetworkRole.PROVISIONING, NetworkRole.CLEANING, NetworkRole.INSPECTION, NetworkRole.RESCUE)
+RAMDISK: Final = (
+    NetworkRole.PROVISIONING, NetworkRole.CLEANING, NetworkRole.INSPECTION, NetworkRole.RESCUE, NetworkRole.SEGMENT,
+)  # fmt: skip
 """Networks on which a server boots the agent, and needs an address for it."""
 LEAST_MTU: Final = 1500
 """Bytes; what a server's NIC sends unless it is told otherwise."""
@@ -61,16 +63,21 @@ class Seen:
     """Labels by id."""
     virtual_media: bool
     """Whether servers boot the agent from an image that their BMC inserts, and need nothing of DHCP but an address."""
+    segment_projects: Collection[str] = ()
+    """Ids of the projects whose networks may be segments."""
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why, of `networks`, `facts` and `nics` that could not be read."""
     forbidden: bool = False
     """Whether the controller refused a question for lack of rights."""
 
     def found(self) -> dict[NetworkRole, list[Network]]:
-        """The operator's networks, by role; more than one of a role where a name is used twice."""
-        found: dict[NetworkRole, list[Network]] = {role: [] for role in self.operators.by_role}
+        """The operator's networks, by role: any number of segments; more of another role where a name is used twice."""
+        found: dict[NetworkRole, list[Network]] = {role: [] for role in (*self.operators.by_role, NetworkRole.SEGMENT)}
         for network in self.networks or ():
-            if (role := self.operators.role_of(network)) is not None:
+            role = self.operators.role_of(network)
+            if role is NetworkRole.SEGMENT and network.project_id not in self.segment_projects:
+                continue  # a tenant's, whose name happens to be like a segment's
+            if role is not None:
                 found[role].append(network)
         return found
 
@@ -150,6 +157,7 @@ def _present(seen: Seen) -> Check:
     if seen.networks is None:
         return _unknown("operator_networks", title, "networks could not be read")
     found = seen.found()
+    segments = found.pop(NetworkRole.SEGMENT)
     missing = [str(seen.operators.by_role[role]) for role, networks in found.items() if not networks]
     twice = [str(seen.operators.by_role[role]) for role, networks in found.items() if len(networks) > 1]
     if missing:
@@ -161,7 +169,13 @@ def _present(seen: Seen) -> Check:
     if twice:
         next_step = f"set STEELYARD_{_role_of(seen, twice[0]).upper()}_NETWORK to an id"
         return _failed("operator_networks", title, f"several networks have the name {_some(twice)}", next_step, twice)
-    return Check("operator_networks", title, Status.OK, f"{len(found)} networks")
+    if seen.operators.segments and not segments:
+        return _failed(
+            "operator_networks", title, f"no segment is there: {_some(seen.operators.segments)}",
+            "make networks of such names in the project of STEELYARD_SEGMENTS_PROJECT", seen.operators.segments,
+        )  # fmt: skip
+    more = f" and {len(segments)} segments" if segments else ""
+    return Check("operator_networks", title, Status.OK, f"{len(found)} networks{more}")
 
 
 def _role_of(seen: Seen, named: str) -> str:
@@ -203,13 +217,8 @@ def _vlans(seen: Seen) -> Check:
     used = Counter(network.segmentation_id for network in seen.networks or () if network.segmentation_id)
     shared = [network.name for network in networks if used[network.segmentation_id or 0] > 1]
     if shared:
-        return _failed(
-            "vlans",
-            title,
-            f"another network has the same VLAN as {_some(shared)}",
-            "give each network its own VLAN",
-            shared,
-        )
+        said = f"another network has the same VLAN as {_some(shared)}"
+        return _failed("vlans", title, said, "give each network its own VLAN", shared)
     return Check("vlans", title, Status.OK, f"{len(networks)} networks")
 
 
@@ -279,13 +288,8 @@ def _one_each(seen: Seen) -> Check:
     double = [f"{place[1]} of {place[0]}" for place, nics in sorted(at.items()) if len(nics) > 1]
     if double:
         who = next(nics for nics in at.values() if len(nics) > 1)
-        return _failed(
-            "one_nic_each",
-            title,
-            f"{_some(double)}: {_some(who)}",
-            "steelyard node inspect NODE, one after the other",
-            double,
-        )
+        step = "steelyard node inspect NODE, one after the other"
+        return _failed("one_nic_each", title, f"{_some(double)}: {_some(who)}", step, double)
     return Check("one_nic_each", title, Status.OK, f"{len(at)} switch ports")
 
 

@@ -53,6 +53,7 @@ class PreflightService:
         facts = read("facts", lambda: own.fabric.facts(wanted))
         nics = read("nics", own.node_ports.all)
         nodes = read("nodes", own.nodes.all) or []
+        projects = (read("projects", self._clouds.identity.project_names) or {}) if operators.segments else {}
         seen = Seen(
             controller=self._settings.network_controller,
             operators=operators,
@@ -61,6 +62,7 @@ class PreflightService:
             nics=nics,
             nodes={node.id: node.label for node in nodes},
             virtual_media=self._settings.deploy_iso is not None,
+            segment_projects=[id for id, name in projects.items() if self._settings.segments_project in (id, name)],
             errors=errors,
             forbidden=bool(forbidden & {"networks", "facts"}),
         )

@@ -94,6 +94,27 @@ def test_a_set_up_that_is_right_passes(controller: str) -> None:
     assert of_contrail & {each.name for each in found} == (of_contrail if controller == "contrail" else set())
 
 
+def with_segments(seen: Seen, *more: Network) -> Seen:
+    for segment in more:
+        seen = plus_network(seen, segment)
+    operators = OperatorNetworks(seen.operators.by_role, ("segment-*",))
+    return replace(seen, operators=operators, segment_projects=("admin",))
+
+
+def test_segments_are_looked_at_like_the_operators_other_networks() -> None:
+    one, two = network("segment-001", 2101), network("segment-002", 2102)
+    found = {each.name: each for each in checks(with_segments(healthy(), one, two))}
+    assert passed(found.values(), strict=True)
+    assert found["operator_networks"].reason == "5 networks and 2 segments"
+    shared = with_facts(with_segments(healthy(), one, two), "segment-002", users=("everybody",))
+    assert [each.name for each in checks(shared) if each.status is not Status.OK] == ["private_networks"]
+    tenants = replace(network("segment-666", 100), project_id="p1")
+    assert passed(checks(with_segments(healthy(), one, replace(tenants, segmentation_id=101))), strict=True)
+    [wrong] = [each for each in checks(with_segments(healthy())) if each.status is not Status.OK]
+    assert (wrong.name, wrong.subjects) == ("operator_networks", ("segment-*",))
+    assert "STEELYARD_SEGMENTS_PROJECT" in str(wrong.next)
+
+
 BREAK: dict[str, tuple[str, Callable[[Seen], Seen], str]] = {
     "lost network": ("operator_networks", lambda s: without_network(s, "rescue"), "rescue"),
     "a name twice": ("operator_networks", lambda s: plus_network(s, network("cleaning", 9, id="x")), "cleaning"),
