@@ -14,6 +14,15 @@ from .rack_at_hand import Rack
 from .things import Things
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start all their clouds themselves need not wait for the session's: scripts/test runs them beside."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and "embedded_home" not in getattr(item, "fixturenames", ()):
+            item.add_marker("own_cloud")
+
+
 @pytest.fixture(scope="session")
 def cloud(embedded_home: Path) -> LocalCloud:
     """The session's cloud (tests/conftest.py). Tests leave it as they found it, or clean up after themselves."""

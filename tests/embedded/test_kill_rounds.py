@@ -31,7 +31,7 @@ pytestmark = pytest.mark.embedded
 Json = dict[str, Any]
 VICTIMS = ("steelyard", "ironic", "nova")
 SIDE_BY_SIDE = 2
-FORGOTTEN_AFTER = timedelta(minutes=5)
+FORGOTTEN_AFTER = timedelta(minutes=2)
 """A server for which no node is chosen in this time waits for nobody."""
 
 
