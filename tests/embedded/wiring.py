@@ -8,7 +8,7 @@ from typing import Any
 
 from openstack.connection import Connection
 
-from .cloud_at_hand import EmbeddedCloud, until
+from .cloud_at_hand import EmbeddedCloud, Ran, until
 from .things import Things, unique
 
 Json = dict[str, Any]
@@ -73,7 +73,7 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
     image = things.image()
     flavor, nodes = bonded(cloud, things)
     _unenforced_group_is_refused(cloud, things, flavor, image, blue)
-    server = things.server(flavor, image, blue)
+    server = _deployed(things, flavor, image, blue)
     node = things.node_of(server)
     assert node in nodes
     first, second, third, _ = cloud.rack.servers[node]["nics"]
@@ -113,6 +113,17 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
     as_expected()
     for network in (red, green):
         assert list(admin.network.ports(network_id=network["id"])) == []
+
+
+def _deployed(things: Things, flavor: Json, image: Json, network: Json) -> Json:
+    """While it was bonded, a node was in maintenance; Nova tells Placement a few seconds later that it no longer is."""
+    name = unique("server")
+
+    def accepted() -> Ran | None:
+        asked = things.start(name, flavor, image, network, wait=True)
+        return None if "No node is free" in asked.err else asked
+
+    return dict(until("it is accepted", accepted, seconds=120.0, every=1.0).json)
 
 
 def _shown(cloud: EmbeddedCloud, node: str, wanted: tuple[str, str, str | None]) -> bool:
