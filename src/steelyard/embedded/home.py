@@ -20,6 +20,7 @@ from typing import Any
 from steelyard.embedded import loopback
 from steelyard.embedded.credentials import Credentials
 from steelyard.embedded.files import make_directory, readable_errors, write_atomically
+from steelyard.embedded.rack.plan import MAX_NICS, MAX_SERVERS
 from steelyard.errors import Conflict, Invalid, NotFound
 
 FORMAT = 1
@@ -38,8 +39,6 @@ QUARANTINE_VLAN = 2004
 FIRST_SEGMENT_VLAN = 2101
 MOST_SEGMENTS = 64
 """Beyond that nodes wait their turn: a conductor on one machine cleans and deploys no more at a time anyway."""
-MOST_NODES = 1000
-MOST_NICS = 4
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _record(content: Any) -> Record:
         raise ValueError("a port is missing")
     if not isinstance(record.nodes, int) or not re.fullmatch(r"127\.\d+", record.rack_network):
         raise ValueError("the rack is not described")
-    if not isinstance(record.nics, int) or not 1 <= record.nics <= MOST_NICS:
+    if not isinstance(record.nics, int) or not 1 <= record.nics <= MAX_NICS:
         raise ValueError("the servers' NICs are not described")
     return record
 
@@ -159,10 +158,10 @@ def prepare(root: Path, openstack: Path, wish: Wish) -> Home:
     Raises Conflict when the wish cannot be had without losing data, Unavailable when a recorded port is taken or the
     disk refuses.
     """
-    if wish.nodes is not None and not 1 <= wish.nodes <= MOST_NODES:
-        raise Invalid(f"--nodes {wish.nodes}: a rack has 1 to {MOST_NODES} servers", code="nodes_out_of_range")
-    if wish.nics is not None and not 1 <= wish.nics <= MOST_NICS:
-        raise Invalid(f"--nics {wish.nics}: a server has 1 to {MOST_NICS} NICs", code="nics_out_of_range")
+    if wish.nodes is not None and not 1 <= wish.nodes <= MAX_SERVERS:
+        raise Invalid(f"--nodes {wish.nodes}: a rack has 1 to {MAX_SERVERS} servers", code="nodes_out_of_range")
+    if wish.nics is not None and not 1 <= wish.nics <= MAX_NICS:
+        raise Invalid(f"--nics {wish.nics}: a server has 1 to {MAX_NICS} NICs", code="nics_out_of_range")
     check_root(root)
     check_database(wish.database)
     check_rpc(wish.rpc)
