@@ -22,7 +22,7 @@ from .cloud_at_hand import until
 from .leftovers import leftovers
 from .local_cloud import LocalCloud, wait_until
 from .things import Things, unique
-from .wiring import a_wired_life
+from .wiring import a_wired_life, agrees
 
 pytestmark = pytest.mark.embedded
 
@@ -79,16 +79,6 @@ def differences(cloud: LocalCloud) -> list[str]:
     return found + [f"address {address}" for address in addresses ^ fixed]
 
 
-def agree(cloud: LocalCloud, node: str) -> Json:
-    """The three views of a node's NICs, which must be one, and what the switch really carries."""
-    shown: Json = cloud.steelyard("admin", "isolation", "show", node, "-f", "json").json
-    assert shown["agrees"], shown
-    for nic in shown["nics"]:
-        truth = cloud.rack.switch_ports()[f"{nic['switch']}/{nic['port']}"]["untagged_vlan"]
-        assert [nic[view]["vlan"] for view in ("intended", "controller", "switch_view")] == [truth] * 3
-    return shown
-
-
 def test_a_server_s_life_with_the_controller_as_authority(cloud: LocalCloud, things: Things, after: ExitStack) -> None:
     image, network, flavor = things.image(), things.network("10.93.0.0/24"), things.flavor()
     admin = cloud.connect("admin")
@@ -104,7 +94,7 @@ def test_a_server_s_life_with_the_controller_as_authority(cloud: LocalCloud, thi
     assert server["phase"] == "active"
     node = things.node_of(server)
     vlan = admin.network.get_network(network["id"]).provider_segmentation_id
-    on_tenant = [nic for nic in agree(cloud, node)["nics"] if nic["role"] == "tenant"]
+    on_tenant = [nic for nic in agrees(cloud, node) if nic["role"] == "tenant"]
     assert [nic["switch_view"]["vlan"] for nic in on_tenant] == [vlan]
 
     until("the virtual machine is built", lambda: demo.get_server(machine.id).status == "ACTIVE", seconds=120)
@@ -118,14 +108,14 @@ def test_a_server_s_life_with_the_controller_as_authority(cloud: LocalCloud, thi
     assert differences(cloud) == []
 
     cloud.steelyard("demo", "server", "power", server["id"], "off", "--wait").ok()
-    parked = agree(cloud, node)
-    assert {nic["role"] for nic in parked["nics"] if nic["switch_view"]["vlan"]} == {"quarantine"}
+    parked = agrees(cloud, node)
+    assert {nic["role"] for nic in parked if nic["switch_view"]["vlan"]} == {"quarantine"}
     cloud.steelyard("demo", "server", "power", server["id"], "on", "--wait").ok()
-    assert [nic["switch_view"]["vlan"] for nic in agree(cloud, node)["nics"] if nic["role"] == "tenant"] == [vlan]
+    assert [nic["switch_view"]["vlan"] for nic in agrees(cloud, node) if nic["role"] == "tenant"] == [vlan]
 
     cloud.steelyard("demo", "server", "delete", server["id"], "--wait", within=300).ok()
     until(f"{node} is available", lambda: cloud.nodes()[node]["phase"] == "available", seconds=240)
-    agree(cloud, node)
+    agrees(cloud, node)
     assert cloud.rack.vlan_of(node) is None
     assert cloud.steelyard("admin", "isolation", "check").code == 0
     until("the controller has what Neutron has", lambda: not differences(cloud), seconds=30)
@@ -198,7 +188,7 @@ def test_the_controller_away_and_killed_in_the_middle_of_a_deployment(
         return str(status) if status in ("ACTIVE", "ERROR") else None
 
     if until("the deployment has ended", ended, seconds=300, every=1.0) == "ACTIVE":
-        agree(cloud, things.node_of(cloud.steelyard("demo", "server", "show", name, "-f", "json").json))
+        agrees(cloud, things.node_of(cloud.steelyard("demo", "server", "show", name, "-f", "json").json))
     things.release(name)
     cloud.follow_the_advice()
     wait_until(lambda: not leftovers(cloud))
