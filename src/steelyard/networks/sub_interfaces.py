@@ -38,6 +38,11 @@ def is_leaving(instance: Instance | None, *, on_node: bool) -> bool:
     return instance.status == "ERROR" and not on_node
 
 
+def _is_novas(port: NetworkPort) -> bool:
+    """Whether a device that Nova does not list was a server. Others make trunks too, and theirs are not ours to end."""
+    return (port.device_owner or "").startswith("compute:")
+
+
 class TagWatch:
     """Looks for sub-interfaces of servers that are leaving."""
 
@@ -53,7 +58,10 @@ class TagWatch:
         instances = {instance.id: instance for instance in self._observer.instances()}
         held = {node.instance_id for node in self._observer.nodes()}
         leaving = [
-            port for port in parents if is_leaving(instances.get(port.device_id or ""), on_node=port.device_id in held)
+            port
+            for port in parents
+            if (port.device_id in instances or _is_novas(port))
+            and is_leaving(instances.get(port.device_id or ""), on_node=port.device_id in held)
         ]
         removed = strip(self._clouds.own, leaving)
         if removed:

@@ -58,6 +58,17 @@ def test_a_server_that_leaves_loses_its_sub_interfaces_and_no_other(bench: Bench
     assert [port for port in bench.world.fabric.ports.values() if port.subports] == []
 
 
+@pytest.mark.parametrize(("owner", "removed"), [("compute:nova", 1), ("baremetal:none", 0), ("network:appliance", 0)])
+def test_of_a_device_that_nova_does_not_list_only_a_servers_go(bench: Bench, owner: str, removed: int) -> None:
+    bench.build()
+    port = bench.ports[0]
+    bench.clouds.own.sub_interfaces.add(port.id, network_id=bench.network("red").id, name="of-somebody")
+    changed = replace(bench.world.fabric.ports[port.id], device_id="a-device", device_owner=owner)
+    bench.world.fabric.ports[port.id] = changed
+    assert TagWatch(clouds=bench.clouds, observer=Observer(bench.clouds, fresh=0.0)).reconcile().changed == removed
+    assert bool(bench.world.fabric.ports[port.id].subports) is not bool(removed)
+
+
 def test_a_release_takes_them_off_first(bench: Bench) -> None:
     bench.build()
     bench.clouds.own.sub_interfaces.add(bench.ports[0].id, network_id=bench.network("red").id, name="web-red")
