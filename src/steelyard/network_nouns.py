@@ -236,3 +236,5 @@ class SwitchPort:
     """What it does beyond carrying those VLANs, as a short phrase ("routed"); never set on a plain port."""
     parked_vlan: int | None = None
     """The VLAN of idle ports, where that is all that it carries; `untagged_vlan` is None then."""
+    filters: frozenset[str] | None = None
+    """The security groups, by their ids, that its frames have to pass. None: the reader does not read filters."""

@@ -73,6 +73,9 @@ def test_every_change_is_in_the_log_with_its_time_and_nothing_else_is(rack: Stan
         ({"add_tagged": [5000]}, 400),
         ({"enabled": "yes"}, 400),
         ({"colour": "red"}, 400),
+        ({"filters": "web"}, 400),
+        ({"filters": [1]}, 400),
+        ({"filters": ["never-made"]}, 409),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_changes_nothing(
@@ -108,6 +111,30 @@ def test_faults_in_what_a_switch_does(rack: StandaloneRack) -> None:
     while rack.port(port)["untagged_vlan"] != 103:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_filters_are_there_before_a_port_has_them_and_stay_as_long(tmp_path: Path) -> None:
+    rules = [{"direction": "ingress", "protocol": "tcp", "ports": [443, 443]}]
+    with StandaloneRack.make(tmp_path / "home", nodes=1, timing=QUICK).running("switch") as rack:
+        of_switch, port = "/switches/leaf1/filters", "leaf1/Ethernet1"
+        for _ in range(2):
+            rack.call("switch", "PUT", f"{of_switch}/web", {"rules": rules})
+            change(rack, port, filters=["web"])
+        assert rack.port(port)["filters"] == ["web"]
+        with pytest.raises(Unavailable, match="409"):
+            rack.call("switch", "DELETE", f"{of_switch}/web")
+        rack.kill("switch")
+        rack.start("switch")
+        assert rack.call("switch", "GET", of_switch) == {"filters": {"web": rules}}
+        rack.call("switch", "POST", "/faults", {"target": port, "kind": "not_applied", "match": "filter", "times": 1})
+        assert change(rack, port, filters=[])["filters"] == [], "it says so"
+        assert rack.port(port)["filters"] == ["web"], "it is not so"
+        change(rack, port, filters=[])
+        with pytest.raises(Unavailable, match="400"):
+            rack.call("switch", "PUT", f"{of_switch}/web", {"rules": ["all"]})
+        for _ in range(2):
+            rack.call("switch", "DELETE", f"{of_switch}/web")
+        assert rack.call("switch", "GET", of_switch) == {"filters": {}}
 
 
 def test_a_change_on_the_wrong_port_or_to_the_wrong_vlan(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class SimulatedSwitchReader:
             or not all(_is_vlan(vlan) for vlan in tagged)
             or not (untagged is None or _is_vlan(untagged))
             or not isinstance(lag := port.get("lag"), str | None)
+            or not isinstance(filters := port.get("filters", []), list)
+            or not all(isinstance(one, str) for one in filters)
         ):
             raise self._unreadable(f"port {str(name)[:40]} of the answer makes no sense")
         return SwitchPort(
@@ -90,6 +92,7 @@ class SimulatedSwitchReader:
             tagged_vlans=frozenset(tagged),
             enabled=enabled,
             lag=lag or None,
+            filters=frozenset(filters),
         )
 
     def _unreadable(self, why: str) -> Unavailable:

@@ -3,9 +3,11 @@
 * `GET /switches`, `GET /switches/{name}`             identity, as their LLDP frames carry it
 * `GET /switches/{name}/ports`                        every port at once: the read-back
 * `GET|PATCH /switches/{name}/ports/{port}`           `{untagged_vlan?, add_tagged?, remove_tagged?, clear_tagged?,
-                                                      enabled?, lag?}`;
+                                                      enabled?, lag?, filters?}`;
                                                       with `only_if_untagged` the change is made only if that VLAN is on
 * `PUT|DELETE /switches/{name}/vlans/{id}`            VLANs
+* `GET /switches/{name}/filters`                      filters (access lists) with their rules
+* `PUT|DELETE /switches/{name}/filters/{filter}`      `{rules}`; a port is given filters by their names
 * `GET /log?after=N`                                  the append-only log of changes
 * `GET /state`, `GET /feed`                           for tests and for the agents, who must know when they are cut off
 """
@@ -30,11 +32,14 @@ from steelyard.errors import Invalid
 
 LOG = logging.getLogger("steelyard.rack.switch")
 
-OPERATIONS = frozenset({"read", "plug", "unplug", "vlan"})
+OPERATIONS = frozenset({"read", "plug", "unplug", "vlan", "filter"})
 _CHANGE_FIELDS = frozenset({
-    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag",
+    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag", "filters",
 })  # fmt: skip
 _MAX_LAG_NAME = 64
+_MAX_FILTERS, _MAX_RULES = 16, 1024
+"""Filters of a port, rules of a filter."""
+_NAME = r"[A-Za-z0-9._-]{1,64}"
 _LIES_BY = 1
 """How far a `wrong_answer` is from the VLAN that is really there, and a `wrong_vlan` from the one asked for."""
 
@@ -59,6 +64,9 @@ class SwitchApi:
         app.router.add_patch("/switches/{switch}/ports/{port:.+}", self._change)
         app.router.add_put(r"/switches/{switch}/vlans/{vlan:\d+}", self._add_vlan)
         app.router.add_delete(r"/switches/{switch}/vlans/{vlan:\d+}", self._remove_vlan)
+        app.router.add_get("/switches/{switch}/filters", self._filters)
+        app.router.add_put(rf"/switches/{{switch}}/filters/{{filter:{_NAME}}}", self._put_filter)
+        app.router.add_delete(rf"/switches/{{switch}}/filters/{{filter:{_NAME}}}", self._remove_filter)
 
     # What a switch shows
 
@@ -104,7 +112,7 @@ class SwitchApi:
         port = self._fabric.port(request.match_info["switch"], request.match_info["port"])
         body = await control.json_object(request)
         wanted = _changed(port, body)
-        operation = "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
+        operation = "filter" if body.keys() == {"filters"} else "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
         by = request.headers.get("User-Agent", "?")[:100]
 
         def apply(name: str = port.name, shift: int = 0) -> None:
@@ -145,23 +153,48 @@ class SwitchApi:
         if not isinstance(name, str):
             raise Invalid("A VLAN's name is text", code="vlan_name")
         check_vlan(vlan)
-        if (answered := await self._vlan_fault(request, switch)) is None:
+        if (answered := await self._absent_fault("vlan", request, {"vlan": vlan})) is None:
             self._fabric.add_vlan(switch, vlan, name[:64])
         return answered or web.json_response({"vlan": vlan, "name": name[:64]})
 
     async def _remove_vlan(self, request: web.Request) -> web.StreamResponse:
         switch, vlan = request.match_info["switch"], _vlan_of(request)
         self._fabric.switch(switch)
-        if (answered := await self._vlan_fault(request, switch)) is None:
+        if (answered := await self._absent_fault("vlan", request, {"vlan": vlan})) is None:
             self._fabric.remove_vlan(switch, vlan)
         return answered or web.json_response({"vlan": vlan})
 
-    async def _vlan_fault(self, request: web.Request, switch: str) -> web.StreamResponse | None:
-        fault = self._faults.take("vlan", switch)
+    async def _filters(self, request: web.Request) -> web.Response:
+        return web.json_response({"filters": dict(self._fabric.filters(request.match_info["switch"]))})
+
+    async def _put_filter(self, request: web.Request) -> web.StreamResponse:
+        switch, name = request.match_info["switch"], request.match_info["filter"]
+        self._fabric.switch(switch)
+        body = await control.json_object(request)
+        rules = body.get("rules")
+        known = isinstance(rules, list) and len(rules) <= _MAX_RULES and all(isinstance(rule, dict) for rule in rules)
+        if body.keys() != {"rules"} or not known:
+            raise Invalid(f"`rules` is a list of at most {_MAX_RULES} rules", code="filter_rules")
+        if (answered := await self._absent_fault("filter", request, {"filter": name})) is None:
+            self._fabric.put_filter(switch, name, body["rules"])
+        return answered or web.json_response({"filter": name, "rules": body["rules"]})
+
+    async def _remove_filter(self, request: web.Request) -> web.StreamResponse:
+        switch, name = request.match_info["switch"], request.match_info["filter"]
+        self._fabric.switch(switch)
+        if (answered := await self._absent_fault("filter", request, {"filter": name})) is None:
+            self._fabric.remove_filter(switch, name)
+        return answered or web.json_response({"filter": name})
+
+    async def _absent_fault(
+        self, operation: str, request: web.Request, answer: Mapping[str, Any]
+    ) -> web.StreamResponse | None:
+        """What a switch with a fault answers, having done nothing; None when it is to do it."""
+        fault = self._faults.take(operation, request.match_info["switch"])
         if fault is None:
             return None
         if fault.kind in ("not_applied", "late", "wrong_answer", "wrong_port", "wrong_vlan"):
-            return web.json_response({"vlan": _vlan_of(request)})
+            return web.json_response(answer)
         return await _broken(request, fault)
 
     def _after(self, seconds: float, apply: Any) -> None:
@@ -221,7 +254,13 @@ def _changed(port: Port, body: Mapping[str, Any]) -> Port:
     enabled = body.get("enabled", port.enabled)
     if not isinstance(enabled, bool):
         raise Invalid("`enabled` is true or false", code="port_fields")
-    return replace(port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled, lag=lag)
+    filters = body.get("filters", sorted(port.filters))
+    if not isinstance(filters, list) or len(filters) > _MAX_FILTERS or not all(isinstance(one, str) for one in filters):
+        raise Invalid(f"`filters` is a list of at most {_MAX_FILTERS} names", code="port_fields")
+    return replace(
+        port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled, lag=lag,
+        filters=frozenset(filters),
+    )  # fmt: skip
 
 
 def _vlans(body: Mapping[str, Any], name: str) -> frozenset[int]:

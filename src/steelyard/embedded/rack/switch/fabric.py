@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,8 @@ class Port:
     enabled: bool = True
     lag: str | None = None
     """The link aggregation group that it is in."""
+    filters: frozenset[str] = frozenset()
+    """Names of those that its frames have to pass; without any, all pass."""
 
     @property
     def key(self) -> str:
@@ -37,6 +39,7 @@ class Port:
             "tagged_vlans": sorted(self.tagged_vlans),
             "enabled": self.enabled,
             "lag": self.lag,
+            "filters": sorted(self.filters),
         }
 
 
@@ -57,6 +60,7 @@ class Fabric:
         }
         self._cabled = {f"{nic.switch}/{nic.port}" for server in rack.servers for nic in server.nics}
         self._vlans: dict[str, dict[int, str]] = {name: {} for name in self._switches}
+        self._filters: dict[str, dict[str, list[Any]]] = {name: {} for name in self._switches}
         for key, value in records.all():
             kind, _, rest = key.partition(":")
             if kind == "port" and rest in self._ports:
@@ -66,9 +70,12 @@ class Fabric:
                     tagged_vlans=frozenset(value["tagged_vlans"]),
                     enabled=value["enabled"],
                     lag=value.get("lag"),
+                    filters=frozenset(value.get("filters", ())),
                 )
             elif kind == "vlans" and rest in self._vlans:
                 self._vlans[rest] = {int(vlan): name for vlan, name in value.items()}
+            elif kind == "filters" and rest in self._filters:
+                self._filters[rest] = dict(value)
 
     def switches(self) -> Iterator[Switch]:
         return iter(self._switches.values())
@@ -120,11 +127,36 @@ class Fabric:
         if self._vlans[switch].pop(vlan, None) is not None:
             self._save_vlans(switch)
 
+    def filters(self, switch: str) -> Mapping[str, Sequence[Any]]:
+        """Rules by name of the filter. Raises NotFound for an unknown switch."""
+        self.switch(switch)
+        return self._filters[switch]
+
+    def put_filter(self, switch: str, name: str, rules: Sequence[Any]) -> None:
+        """Idempotent; ports that have the filter follow its new rules. A switch keeps the rules and filters nothing:
+        there are no frames in the simulated rack."""
+        self.filters(switch)
+        self._filters[switch][name] = list(rules)
+        self._records.put(f"filters:{switch}", self._filters[switch])
+
+    def remove_filter(self, switch: str, name: str) -> None:
+        """Idempotent. Raises Conflict while a port has it: without it everything would pass there."""
+        self.filters(switch)
+        if using := [port.name for port in self.ports(switch) if name in port.filters]:
+            raise Conflict(f"Filter {name} is still on {', '.join(using[:5])} of {switch}", code="filter_in_use")
+        if self._filters[switch].pop(name, None) is not None:
+            self._records.put(f"filters:{switch}", self._filters[switch])
+
     def change(self, port: Port, *, by: str) -> Port:
-        """Make a port what is given. Logs the change before it takes effect; nothing is logged when nothing changes."""
+        """Make a port what is given. Logs the change before it takes effect; nothing is logged when nothing changes.
+
+        Raises Conflict for a filter that the switch does not have.
+        """
         before = self.port(port.switch, port.name)
         for vlan in _carried(port):
             check_vlan(vlan)
+        if unknown := port.filters - self._filters[port.switch].keys():
+            raise Conflict(f"Switch {port.switch} has no filter {min(unknown)}", code="filter_unknown")
         if before == port:
             return port
         self._records.append(
