@@ -112,7 +112,8 @@ class SwitchApi:
         port = self._fabric.port(request.match_info["switch"], request.match_info["port"])
         body = await control.json_object(request)
         wanted = _changed(port, body)
-        operation = "filter" if body.keys() == {"filters"} else "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
+        leaves = body.get("untagged_vlan", 0) is None or body.get("remove_tagged")
+        operation = "filter" if body.keys() == {"filters"} else "unplug" if leaves else "plug"
         by = request.headers.get("User-Agent", "?")[:100]
 
         def apply(name: str = port.name, shift: int = 0) -> None:
