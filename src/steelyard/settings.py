@@ -92,9 +92,9 @@ class Settings(BaseSettings):
     contrail_vlans: str | None = None
     """VLANs that networks without one are given on a Contrail controller, e.g. `100:999`. Unset: whoever makes a
     network gives it one (`provider_properties`), and without one no server is put on it."""
-    contrail_enforces_groups: bool = False
-    """Whether the controller's fabric manager filters at switch ports by security groups. Otherwise a server with a
-    security group is refused."""
+    enforces_groups: bool = False
+    """Whether the switches filter at servers' NICs by security groups: Neutron's service plugin `steelyard_groups`, or
+    the controller's fabric manager, has them do so. Otherwise a server with a security group is refused."""
     physical_network: str = "physnet1"
     """Physical network of node ports that are bound from LLDP."""
 

@@ -298,7 +298,12 @@ def open_clouds(settings: Settings) -> Clouds:
     """The cloud that the settings name, with the network controller that they name. Asks nothing of it yet."""
     from steelyard.clouds.openstack import connect
 
-    openstack = connect(settings.cloud, cloud_system=settings.cloud_system, clouds_file=settings.resolved_clouds_file())
+    openstack = connect(
+        settings.cloud,
+        cloud_system=settings.cloud_system,
+        clouds_file=settings.resolved_clouds_file(),
+        enforces_groups=settings.enforces_groups,
+    )
     if settings.network_controller == "neutron":
         return openstack
     from steelyard.clouds.contrail import ContrailClouds, Controller, parse_range
@@ -309,7 +314,7 @@ def open_clouds(settings: Settings) -> Clouds:
             url=settings.contrail_url,
             vlans=parse_range(settings.contrail_vlans) if settings.contrail_vlans else None,
             physical_network=settings.physical_network,
-            enforces_security_groups=settings.contrail_enforces_groups,
+            enforces_security_groups=settings.enforces_groups,
         ),
     )
 

@@ -344,6 +344,10 @@ class SecurityGroups(Protocol):
         """Whether this controller has the groups of a server's port enforced, by the switch or by itself. False: it
         accepts and keeps them, and nothing filters."""
 
+    def on_switch(self, port: NetworkPort | None) -> frozenset[str] | None:
+        """Ids of the groups by which the switch must filter where this port is bound; without one: where none is.
+        None: the groups are not enforced, so that a switch need not filter by them."""
+
 
 class Cloud(Protocol):
     """All the ports of one cloud, seen with one set of credentials."""

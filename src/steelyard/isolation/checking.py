@@ -23,7 +23,7 @@ from steelyard.isolation.fleet import Attachment, Fleet, attachments, totals
 from steelyard.isolation.mending import Mending
 from steelyard.isolation.model import Seen, Verdict
 from steelyard.isolation.policy import Dealing, Trouble
-from steelyard.isolation.reading import named_roles, ports_at, read_switches, role_networks
+from steelyard.isolation.reading import filters_of, named_roles, ports_at, read_switches, role_networks
 from steelyard.isolation.segments import Segments
 from steelyard.naming import pick
 from steelyard.nouns import Node, SwitchPort
@@ -88,6 +88,7 @@ class FleetCheck:
         self._roles = named_roles(settings)
         self._store = store
         self._observer = observer or Observer(clouds)
+        self._groups = clouds.own.security_groups
         self.segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._sleep = sleep
         self._clock = clock
@@ -159,6 +160,7 @@ class FleetCheck:
                 attachments=ports,
                 switch_ports=ports_at(read, nics),
                 leases=leases,
+                filters=filters_of(self._groups, ports),
                 held=leases.unchanged_since(before) if leases is not None else None,
             ),
             power_off=self._store.policies.power_offs(),

@@ -142,7 +142,7 @@ class Flips:
         if link is None:
             return None
         if network is None:
-            return Wanted(link, None, parked_nic.mac, None)
+            return Wanted(link, None, parked_nic.mac, None, filters=self._cloud.security_groups.on_switch(None))
         spec = AttachmentSpec(
             name=PORT_NAME, network_id=network.id, node_id=node.id, mac=parked_nic.mac, link=link,
             device_owner=PORT_OWNER,
@@ -150,7 +150,8 @@ class Flips:
         before = {port.id for port in own_ports(node, self._attachments(node))}
         port = self._cloud.attachments.create(spec)
         told.moved = told.moved or port.id not in before
-        return Wanted(link, port.id, parked_nic.mac, network)
+        filters = self._cloud.security_groups.on_switch(port)
+        return Wanted(link, port.id, parked_nic.mac, network, filters=filters)
 
     def in_quarantine(self, node: Node) -> bool:
         """Whether the node is marked and its NICs are in quarantine, for the controller."""
@@ -198,7 +199,8 @@ class Flips:
                 links = lag.links if lag else (nic.link,)
                 tagged = frozenset(subport.vlan for subport in port.subports)
                 network = networks[port.network_id]
-                wanted += [Wanted(link, port.id, mac, network, lag, tagged) for link in links]
+                filters = self._cloud.security_groups.on_switch(port)
+                wanted += [Wanted(link, port.id, mac, network, lag, tagged, filters) for link in links]
                 there = all(is_on(port, link) for link in links)
                 if port.host_id is None or port.status != "ACTIVE" or not there:
                     self._proof.bind(node, wanted[-1])

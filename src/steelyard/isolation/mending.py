@@ -137,7 +137,8 @@ class Mending:
 
     def _prove_empty(self, node: Node, link: SwitchLink) -> None:
         began = self._clock()
-        while (wrong := at_switch(self._switches.ports(link.switch_id), link, None)) is not None:
+        none = self._cloud.security_groups.on_switch(None)
+        while (wrong := at_switch(self._switches.ports(link.switch_id), link, None, filters=none)) is not None:
             if self._clock() - began >= PROVEN_WITHIN:
                 raise Refused(wrong, code="flip_failed", next=f"steelyard isolation show {node.label}")
             self._sleep(LOOK_EVERY)
@@ -159,7 +160,7 @@ class Mending:
             bonds = self._cloud.bonds.all(node_id=nic.node_id)
             mac, lag = port.mac, lag_of(nic, self._mates(nic), bonds)
         tagged = frozenset(subport.vlan for subport in port.subports)
-        return Wanted(nic.link, port.id, mac, network, lag, tagged)
+        return Wanted(nic.link, port.id, mac, network, lag, tagged, self._cloud.security_groups.on_switch(port))
 
     def _quarantine(self, node: Node) -> Network:
         networks = self._cloud.networks.all()

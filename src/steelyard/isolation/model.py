@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from steelyard.isolation.filters import UNFILTERED, unlike
 from steelyard.isolation.policy import RAMDISK, Trouble, intended_role, may_attach
 from steelyard.isolation.policy import PowerOffPolicy as PowerOffPolicy
 from steelyard.isolation.policy import Role as Role
@@ -70,6 +71,8 @@ WAITING: Final = "a segment of its own, not leased yet"
 
 WITHOUT = "without the sub-interface VLAN"
 """How the note on a switch port begins that lacks a tag."""
+LESS = (WITHOUT, UNFILTERED)
+"""How the note begins on one that lacks something."""
 Unread = str
 """Why a switch port could not be read."""
 
@@ -104,6 +107,9 @@ class Seen:
     """None: there is no pool of segments."""
     held: Leases | None = None
     """The leases that were in force all the time while the other things were looked at."""
+    filters: Mapping[str, frozenset[str]] | None = None
+    """The security groups that the switch must filter by where a port is bound, by the port's id; None: nothing is
+    enforced."""
     _by_mac: Mapping[str, list[NetworkPort]] = field(init=False, repr=False, compare=False)
     _by_place: Mapping[Place, list[NetworkPort]] = field(init=False, repr=False, compare=False)
     _names: Mapping[int, str] = field(init=False, repr=False, compare=False)
@@ -206,7 +212,7 @@ def _nic(
     bound = _attached(nic, role, seen)
     intended, nic_role = _intended(nic, mates, role, instance_id, seen, own_segment=own_segment)
     controller = _controller(bound, seen)
-    switch, unread = _switch(nic, seen, frozenset(controller.tagged))
+    switch, unread = _switch(nic, seen, frozenset(controller.tagged), _filters(bound, seen))
     trouble: Trouble | None = None
     if (shared := _with_another(nic, bound, switch, seen)) is not None:
         # Nobody is on his way by there: a segment is leased before its node's first NIC comes, and until it is gone.
@@ -292,8 +298,16 @@ def _tagged(ports: Sequence[NetworkPort]) -> tuple[int, ...]:
     return tuple(sorted({subport.vlan for port in ports if port.link is not None for subport in port.subports}))
 
 
-def _switch(nic: NodePort, seen: Seen, tagged: frozenset[int]) -> tuple[View | None, str | None]:
-    """`tagged`: what the controller has there for sub-interfaces."""
+def _filters(bound: Sequence[NetworkPort], seen: Seen) -> frozenset[str] | None:
+    if seen.filters is None:
+        return None
+    return frozenset().union(*(seen.filters.get(port.id, frozenset()) for port in bound if port.link is not None))
+
+
+def _switch(
+    nic: NodePort, seen: Seen, tagged: frozenset[int], filters: frozenset[str] | None
+) -> tuple[View | None, str | None]:
+    """`tagged`, `filters`: what the controller has there for sub-interfaces, and by security groups."""
     if nic.link is None:
         return None, "the NIC's switch port is not known"
     read = seen.switch_ports.get(place(nic.link))
@@ -303,7 +317,10 @@ def _switch(nic: NodePort, seen: Seen, tagged: frozenset[int]) -> tuple[View | N
         return None, read
     also = f"also tagged {vlan_ranges(more)}" if (more := read.tagged_vlans - tagged) else None
     missing = f"{WITHOUT} {vlan_ranges(less)}" if (less := tagged - read.tagged_vlans) else None
-    note = ", ".join(said for said in (also, missing, read.extra) if said) or None
+    filtered = unlike(read, filters)
+    # What is missing comes first: by its beginning the note is known for one that says less is there than intended.
+    first = sorted((filtered, also, missing, read.extra), key=lambda said: not (said or "").startswith(LESS))
+    note = ", ".join(said for said in first if said) or None
     return View(seen.name_of(read.untagged_vlan), read.untagged_vlan, note, tuple(sorted(read.tagged_vlans))), None
 
 
@@ -354,7 +371,7 @@ def _on_switch(switch: View, controller: View) -> str | None:
     """How the switch differs from the controller, as a sentence."""
     if switch.vlan != controller.vlan:
         return f"the controller has {_words(controller)}, the switch carries {_words(switch)}"
-    if switch.note and switch.note.startswith(WITHOUT):
+    if switch.note and switch.note.startswith(LESS):
         return f"the switch carries less than intended: {switch.note}"
     if switch.note:
         return f"the switch carries more than intended: {switch.note}"

@@ -10,6 +10,7 @@ from typing import Final
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.filters import unlike
 from steelyard.isolation.parking import is_on
 from steelyard.isolation.reading import read_switches
 from steelyard.naming import vlan_ranges
@@ -35,6 +36,8 @@ class Wanted:
     """The bond that the NIC acts in; each of its NICs is wanted by itself."""
     tagged: frozenset[int] = frozenset()
     """The VLANs of the port's sub-interfaces."""
+    filters: frozenset[str] | None = None
+    """The security groups that the switch must filter by (`SecurityGroups.on_switch`)."""
 
 
 class Proof:
@@ -107,13 +110,14 @@ class Proof:
         read = read_switches(self._switches, {link.switch_id.lower() for link in links})
         for each in wanted:
             at_controller = self._at_controller(node, each)
-            said_by_switch, why = _said(read[each.link.switch_id.lower()], each.link, each.network, each.tagged)
+            said_by_switch, why = _said(read[each.link.switch_id.lower()], each)
             unread |= {why} if why else set()
             if at_controller or said_by_switch:
                 wrong += [said for said in (at_controller, said_by_switch) if said]
                 to_write.append(each)
         for link in empty:
-            said_by_switch, why = _said(read[link.switch_id.lower()], link, None)
+            nothing = Wanted(link, None, "", None, filters=self._clouds.own.security_groups.on_switch(None))
+            said_by_switch, why = _said(read[link.switch_id.lower()], nothing)
             unread |= {why} if why else set()
             wrong += [said_by_switch] if said_by_switch else []
         return wrong, sorted(unread), to_write
@@ -133,27 +137,27 @@ class Proof:
         return f"the controller has not bound NIC {wanted.mac} to {wanted.network.name}: status {status}"
 
 
-def _said(
-    read: Sequence[SwitchPort] | SteelyardError,
-    link: SwitchLink,
-    network: Network | None,
-    tagged: frozenset[int] = frozenset(),
-) -> tuple[str | None, str | None]:
+def _said(read: Sequence[SwitchPort] | SteelyardError, wanted: Wanted) -> tuple[str | None, str | None]:
     """What is wrong on the switch; and why nobody can tell, where no reader is configured for it."""
     if isinstance(read, NotFound) and read.code == "switch_unknown":
         return None, read.detail
     if isinstance(read, SteelyardError):
         return read.detail, None
-    return at_switch(read, link, network, tagged), None
+    return at_switch(read, wanted.link, wanted.network, wanted.tagged, wanted.filters), None
 
 
 def at_switch(
-    ports: Sequence[SwitchPort], link: SwitchLink, network: Network | None, tagged: frozenset[int] = frozenset()
+    ports: Sequence[SwitchPort],
+    link: SwitchLink,
+    network: Network | None,
+    tagged: frozenset[int] = frozenset(),
+    filters: frozenset[str] | None = None,
 ) -> str | None:
     """What is wrong on the switch, where the port is to carry this network's VLAN, those of its sub-interfaces and
-    nothing else, or (None) nothing.
+    nothing else, filtered by these security groups, or (None) nothing.
 
-    A port that is shut down carries nothing, whatever it is configured for.
+    A port that is shut down carries nothing, whatever it is configured for. Filters are compared where they are
+    enforced (`filters` is not None) and the switch's reader reads them.
     """
     where = f"{link.switch_name or link.switch_id} {link.port_id}"
     port = next((port for port in ports if port.port_id == link.port_id), None)
@@ -164,17 +168,23 @@ def at_switch(
     wanted = "nothing"
     if network is None:
         if not vlans and (port.extra is None or not port.enabled):
-            return None
+            return _filtered(port, filters, where) if port.enabled else None
     else:
         wanted = f"VLAN {network.segmentation_id} ({network.name})"
         if tagged:
             wanted += f" and tagged {vlan_ranges(tagged)}"
         alone = port.tagged_vlans == tagged and port.extra is None
         if port.enabled and port.untagged_vlan == network.segmentation_id and alone:
-            return None
+            return _filtered(port, filters, where)
     has = f"VLAN {vlans}" if vlans else "no VLAN"
     also = [*(["tagged among them"] if vlans and port.tagged_vlans else []), *([port.extra] if port.extra else [])]
     if not port.enabled:
         also = ["the port is shut down"]
     said = f" ({'; '.join(also)})" if also else ""
     return f"the switch carries {has}{said} on {where}, wanted {wanted}"
+
+
+def _filtered(port: SwitchPort, wanted: frozenset[str] | None, where: str) -> str | None:
+    """How the filters on the switch port differ, as a sentence."""
+    amiss = unlike(port, wanted)
+    return f"the switch has {where} {amiss}" if amiss else None

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from steelyard.clouds.ports import SecurityGroups
 from steelyard.errors import SteelyardError
 from steelyard.hardware.switches.port import ConfiguredSwitch, SwitchReaders
 from steelyard.isolation.model import Role, Unread
-from steelyard.nouns import Network, NodePort, SwitchPort
+from steelyard.nouns import Network, NetworkPort, NodePort, SwitchPort
 from steelyard.settings import Settings
 
 READERS: Final = 8
@@ -42,6 +43,12 @@ def role_networks(networks: Sequence[Network], roles: Mapping[Role, str]) -> dic
         if len(by_name) == 1:
             found[role] = by_name[0]
     return found
+
+
+def filters_of(groups: SecurityGroups, ports: Iterable[NetworkPort]) -> dict[str, frozenset[str]] | None:
+    """The security groups that switches must filter by, by the port's id; None where nothing enforces them."""
+    found = {port.id: filters for port in ports if (filters := groups.on_switch(port)) is not None}
+    return found if found or groups.on_switch(None) is not None else None
 
 
 def read_switches(readers: SwitchReaders, switch_ids: Iterable[str]) -> dict[str, list[SwitchPort] | SteelyardError]:

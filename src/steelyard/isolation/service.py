@@ -16,6 +16,7 @@ from steelyard.isolation.model import NicIsolation, PowerOffPolicy, Role, Seen, 
 from steelyard.isolation.parking import has_own_segment
 from steelyard.isolation.reading import (
     SwitchRead,
+    filters_of,
     named_roles,
     ports_at,
     read_switches,
@@ -124,6 +125,7 @@ class IsolationService:
                 attachments=bound,
                 switch_ports=ports_at(read, nics),
                 leases=leases,
+                filters=filters_of(own.security_groups, bound),
                 held=leases.unchanged_since(leased) if leases is not None else None,
             )
             on_it = instance.result()

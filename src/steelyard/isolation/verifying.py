@@ -239,7 +239,8 @@ class Verifier:
             port = next((port for port in bound if port.id == wanted.port_id), None)
             network = networks.get(port.network_id) if port is not None else None
             tagged = frozenset(subport.vlan for subport in port.subports) if port is not None else frozenset()
-            said, why = _said(read[link.switch_id.lower()], wanted, link, network, tagged)
+            filters = self._cloud.security_groups.on_switch(port)
+            said, why = _said(read[link.switch_id.lower()], wanted, link, network, tagged, filters)
             wrong += [said] if said else []
             if said and not any(is_on(port, link) for port in bound):
                 left[wanted.mac] = link
@@ -359,6 +360,7 @@ def _said(
     link: SwitchLink,
     network: Network | None,
     tagged: frozenset[int],
+    filters: frozenset[str] | None,
 ) -> tuple[str | None, str | None]:
     """What is wrong on the switch; and why nobody can tell, where it has no reader or the network no VLAN."""
     if isinstance(read, NotFound) and read.code == "switch_unknown":
@@ -369,7 +371,7 @@ def _said(
         return None, None  # the controller has no such port, which is said already
     if network is not None and network.segmentation_id is None:
         return None, f"the network {network.name} has no VLAN that could be compared"
-    return at_switch(read, link, network, tagged), None
+    return at_switch(read, link, network, tagged, filters), None
 
 
 def _told(wanted: NicWanted, link: SwitchLink, network: Network | None) -> Mapping[str, Any]:

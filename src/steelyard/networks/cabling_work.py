@@ -186,7 +186,8 @@ class _Steps:
         port = on_it[0] if on_it else None
         tagged = frozenset(subport.vlan for subport in port.subports) if port is not None else frozenset()
         network = networks.get(port.network_id) if port is not None else None
-        wrong = at_switch(self._switches.ports(new.switch_id), new, network, tagged)
+        filters = self._own.security_groups.on_switch(port)
+        wrong = at_switch(self._switches.ports(new.switch_id), new, network, tagged, filters)
         if wrong is None and ctx.params["old"] is not None:
             wrong = self._left_behind(link_from(ctx.params["old"]))
         if wrong is not None:
@@ -197,7 +198,8 @@ class _Steps:
 
     def _left_behind(self, old: SwitchLink) -> str | None:
         try:
-            return at_switch(self._switches.ports(old.switch_id), old, None)
+            none = self._own.security_groups.on_switch(None)
+            return at_switch(self._switches.ports(old.switch_id), old, None, filters=none)
         except NotFound as error:
             if error.code != "switch_unknown":
                 raise

@@ -249,7 +249,7 @@ def test_a_group_that_nothing_enforces_is_refused_before_anything_is_made(bench:
 def test_a_controller_that_enforces_groups_gets_them(bench: Bench) -> None:
     ask = do(bench)
     group = bench.world.add_security_group("web-only", bench.instance.project_id)
-    bench.world.enforces_groups = True
+    bench.world.fabric.enforces_groups = True
     ended(ask.attach("red", security_groups=["web-only"]))
     port = next(port for port in bench.ports if port.network_id == bench.network("red").id)
     assert port.security_groups == (group.id,)

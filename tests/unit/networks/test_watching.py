@@ -83,7 +83,7 @@ def test_nothing_is_found_where_the_controller_enforces_them(bench: Bench) -> No
     put(bench, bench.world.add_security_group("web-only", bench.instance.project_id).id)
     watch(bench).reconcile()
     assert len(bench.store.findings.all()) == 1
-    bench.world.enforces_groups = True
+    bench.world.fabric.enforces_groups = True
     watch(bench).reconcile()
     assert bench.store.findings.all() == []
 

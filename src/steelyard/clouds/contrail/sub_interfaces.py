@@ -24,7 +24,7 @@ from steelyard.clouds.contrail.rest import ContrailRest
 from steelyard.clouds.contrail.vlans import Vlans
 from steelyard.clouds.openstack.reading import Document
 from steelyard.errors import Conflict, Invalid, NotFound, SteelyardError
-from steelyard.nouns import SecurityGroup, Subport
+from steelyard.nouns import NetworkPort, SecurityGroup, Subport
 
 NO_RULE = "__no_rule__"
 """The controller's own group, of ports that are not filtered."""
@@ -126,6 +126,11 @@ class ContrailSecurityGroups:
 
     def enforced_on_nics(self) -> bool:
         return self._enforced
+
+    def on_switch(self, port: NetworkPort | None) -> frozenset[str] | None:
+        if not self._enforced:
+            return None
+        return frozenset(port.security_groups) if port is not None else frozenset()
 
 
 def _mac(port: Document) -> str:

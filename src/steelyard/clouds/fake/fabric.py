@@ -47,6 +47,8 @@ class FakeFabric:
         self.subnets: dict[str, Subnet] = {}
         self.ports: dict[str, NetworkPort] = {}
         self.switches = FakeSwitches(clock)
+        self.enforces_groups = False
+        """Whether the switches filter by the security groups of servers' ports."""
         self._faults: deque[tuple[BindingFault, int]] = deque()
         self.struck: set[tuple[str, str]] = set()
         """Switch ports at which a binding went wrong."""
@@ -166,11 +168,23 @@ class FakeFabric:
         fault = self._strike()
         for link in links:
             if fault is None:
-                self.switches.write(link, self.networks[port.network_id].segmentation_id, tagged)
+                vlan = self.networks[port.network_id].segmentation_id
+                self.switches.write(link, vlan, tagged, self.filters_at(port))
             else:
                 self.struck.add((link.switch_id, link.port_id))
         self._misbound += fault is not None
         return "DOWN" if fault is BindingFault.FAILS else "ACTIVE"
+
+    def filters_at(self, port: NetworkPort | None) -> frozenset[str]:
+        """The security groups by which the switch filters where this port is bound."""
+        servers = port is not None and (port.device_owner or "").startswith("compute:")
+        return frozenset(port.security_groups) if self.enforces_groups and port is not None and servers else frozenset()
+
+    def set_groups(self, port: NetworkPort, groups: tuple[str, ...]) -> None:
+        """A port with other security groups than before; the switch follows where it filters by them."""
+        self.ports[port.id] = changed = replace(port, security_groups=groups)
+        if self.enforces_groups and changed.links and self.filters_at(changed) != self.filters_at(port):
+            self._plug(changed, changed.links)
 
     def _unplug(self, port: NetworkPort) -> None:
         """A port that was not bound has nothing on the switch, and its driver is not asked."""

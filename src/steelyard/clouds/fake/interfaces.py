@@ -142,8 +142,11 @@ class FakeSecurityGroups(FakePort):
             raise NotFound(f"port {port_id} could not be found")
         if unknown := [group_id for group_id in group_ids if group_id not in self.world.security_groups]:
             raise NotFound(f"security group {unknown[0]} does not exist")
-        self.world.fabric.ports[port_id] = replace(port, security_groups=tuple(group_ids))
+        self.world.fabric.set_groups(port, tuple(group_ids))
 
     @call
     def enforced_on_nics(self) -> bool:
-        return self.world.enforces_groups
+        return self.world.fabric.enforces_groups
+
+    def on_switch(self, port: NetworkPort | None) -> frozenset[str] | None:
+        return self.world.fabric.filters_at(port) if self.world.fabric.enforces_groups else None

@@ -66,6 +66,7 @@ class _Late:
     place: Place
     vlan: int | None
     tagged: frozenset[int]
+    filters: frozenset[str]
 
 
 class FakeSwitches:
@@ -75,6 +76,7 @@ class FakeSwitches:
         self._clock = clock
         self._vlans: dict[Place, int | None] = {}
         self._tagged: dict[Place, frozenset[int]] = {}
+        self._filters: dict[Place, frozenset[str]] = {}
         self.names: dict[str, str] = {mac: name for name, mac in SWITCHES}
         """By chassis id."""
         self._jammed: set[Place] = set()
@@ -94,16 +96,22 @@ class FakeSwitches:
             self.names.setdefault(link.switch_id, link.switch_name)
         self._vlans.setdefault(_place(link), vlan)
 
-    def write(self, link: SwitchLink, vlan: int | None, tagged: frozenset[int] = frozenset()) -> None:
+    def write(
+        self,
+        link: SwitchLink,
+        vlan: int | None,
+        tagged: frozenset[int] = frozenset(),
+        filters: frozenset[str] = frozenset(),
+    ) -> None:
         """What networking-generic-switch does at binding and unbinding."""
         self._land()
         self.know(link)
         if (planned := self._strike()) is not None:
-            self._disturb(planned, link, vlan, tagged)
+            self._disturb(planned, link, vlan, tagged, filters)
             return
         other = self._misdirected.get(_place(link))
         if _place(other or link) not in self._jammed:
-            self._set(_place(other or link), vlan, Cause.STRAY if other else Cause.WRITE, tagged)
+            self._set(_place(other or link), vlan, Cause.STRAY if other else Cause.WRITE, tagged, filters)
 
     # Disturbances
 
@@ -125,16 +133,23 @@ class FakeSwitches:
             self._planned[index] = _Planned(planned.kind, planned.skip - 1, planned.seconds, planned.to)
         return None
 
-    def _disturb(self, planned: _Planned, link: SwitchLink, vlan: int | None, tagged: frozenset[int]) -> None:
+    def _disturb(
+        self,
+        planned: _Planned,
+        link: SwitchLink,
+        vlan: int | None,
+        tagged: frozenset[int],
+        filters: frozenset[str],
+    ) -> None:
         self.went_wrong += 1
         self.disturbed[_place(link)] = planned.kind
         if planned.kind is Disturbance.LATE:
             due = self._clock() + timedelta(seconds=planned.seconds)
-            self._late.append(_Late(due, _place(link), vlan, tagged))
+            self._late.append(_Late(due, _place(link), vlan, tagged, filters))
         elif planned.to is not None:
             self.know(planned.to)
             self.disturbed[_place(planned.to)] = planned.kind
-            self._set(_place(planned.to), vlan, Cause.STRAY, tagged)
+            self._set(_place(planned.to), vlan, Cause.STRAY, tagged, filters)
 
     def _land(self) -> None:
         """Late writes that are due are applied, in the order in which they are due."""
@@ -142,7 +157,7 @@ class FakeSwitches:
         for late in sorted((each for each in self._late if each.due <= now), key=lambda each: each.due):
             self._late.remove(late)
             self.disturbed[late.place] = Disturbance.LATE
-            self._set(late.place, late.vlan, Cause.LATE, late.tagged, at=late.due)
+            self._set(late.place, late.vlan, Cause.LATE, late.tagged, late.filters, at=late.due)
 
     @property
     def awaits(self) -> frozenset[Place]:
@@ -151,20 +166,33 @@ class FakeSwitches:
         return frozenset(late.place for late in self._late)
 
     def _set(
-        self, place: Place, vlan: int | None, cause: Cause, tagged: frozenset[int], *, at: datetime | None = None
+        self,
+        place: Place,
+        vlan: int | None,
+        cause: Cause,
+        tagged: frozenset[int],
+        filters: frozenset[str],
+        *,
+        at: datetime | None = None,
     ) -> None:
         before = self._vlans.get(place)
-        self._vlans[place], self._tagged[place] = vlan, tagged
+        self._vlans[place], self._tagged[place], self._filters[place] = vlan, tagged, filters
         if before != vlan:
             self.log.append(PortChange(at or self._clock(), place, before, vlan, cause))
 
     # By hand
 
-    def tamper(self, link: SwitchLink, vlan: int | None, tagged: frozenset[int] = frozenset()) -> None:
+    def tamper(
+        self,
+        link: SwitchLink,
+        vlan: int | None,
+        tagged: frozenset[int] = frozenset(),
+        filters: frozenset[str] = frozenset(),
+    ) -> None:
         """Somebody logged in to the switch and changed it by hand."""
         self._land()
         self.know(link)
-        self._set(_place(link), vlan, Cause.HAND, tagged)
+        self._set(_place(link), vlan, Cause.HAND, tagged, filters)
 
     def jam(self, link: SwitchLink) -> None:
         self._jammed.add(_place(link))
@@ -200,6 +228,7 @@ class FakeSwitches:
                 port_id=port,
                 untagged_vlan=vlan,
                 tagged_vlans=self._tagged.get((switch, port), frozenset()),
+                filters=self._filters.get((switch, port), frozenset()),
             )
             for (switch, port), vlan in sorted(vlans.items())
         ]

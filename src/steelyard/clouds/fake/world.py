@@ -70,8 +70,6 @@ class FakeWorld:
         self.node_ports: dict[str, NodePort] = {}
         self.bonds: dict[str, Bond] = {}
         self.security_groups: dict[str, SecurityGroup] = {}
-        self.enforces_groups = False
-        """Whether the network controller filters on servers' NICs."""
         self.inspections: dict[str, Inspection] = {}
         self.hardware: dict[str, FakeHardware] = {}
         """By BMC address or node id."""

@@ -36,7 +36,9 @@ TIMEOUT = 60.0
 class OpenstackCloud:
     """All ports of the cloud with one set of credentials; `baremetal` may have another (system scope)."""
 
-    def __init__(self, access: Access, agreement: Agreement, *, baremetal: Access | None = None):
+    def __init__(
+        self, access: Access, agreement: Agreement, *, baremetal: Access | None = None, enforces_groups: bool = False
+    ):
         self.access = access
         ironic = IronicRest(baremetal or access, agreement)
         self.images = OpenstackImages(access)
@@ -51,7 +53,7 @@ class OpenstackCloud:
         self.networks = OpenstackNetworks(access)
         self.attachments = OpenstackAttachments(access)
         self.sub_interfaces = OpenstackSubInterfaces(access)
-        self.security_groups = OpenstackSecurityGroups(access)
+        self.security_groups = OpenstackSecurityGroups(access, enforced=enforces_groups)
         self.fabric = OpenstackFabric(access)
         self.addresses = OpenstackAddresses(access)
 
@@ -59,11 +61,13 @@ class OpenstackCloud:
 class OpenstackClouds:
     """One OpenStack cloud. Connects at the first call, not before."""
 
-    def __init__(self, access: Access, *, baremetal: Access | None = None):
+    def __init__(self, access: Access, *, baremetal: Access | None = None, enforces_groups: bool = False):
+        """`enforces_groups`: whether Neutron has switches filter servers' NICs by their security groups."""
         self._access = access
+        self._enforces_groups = enforces_groups
         self._agreement = Agreement()
         self.identity = OpenstackIdentity(access)
-        self.own = OpenstackCloud(access, self._agreement, baremetal=baremetal)
+        self.own = OpenstackCloud(access, self._agreement, baremetal=baremetal, enforces_groups=enforces_groups)
 
     def on_behalf_of(self, token: str) -> OpenstackCloud:
         """The cloud with the very token that was given: it is passed on, never exchanged for another.
@@ -75,20 +79,22 @@ class OpenstackClouds:
         own = self._access
         plugin = ksa_identity.AccessInfoPlugin(holder.reference)
         access = Access(own.session, plugin, False, own.region, own.interface, own.timeout)
-        return OpenstackCloud(access, self._agreement)
+        return OpenstackCloud(access, self._agreement, enforces_groups=self._enforces_groups)
 
 
 def connect(
-    cloud: str, *, cloud_system: str | None = None, clouds_file: Path | None = None, timeout: float = TIMEOUT
-) -> OpenstackClouds:
+    cloud: str, *, cloud_system: str | None = None, clouds_file: Path | None = None, timeout: float = TIMEOUT,
+    enforces_groups: bool = False,
+) -> OpenstackClouds:  # fmt: skip
     """The cloud that an entry of a clouds.yaml describes. Raises `Invalid` if there is no such entry.
 
     `cloud_system`: another entry for the bare metal service, where its policies want a system-scoped token.
-    `clouds_file`: None to look where every OpenStack tool looks. No environment variable is read.
+    `clouds_file`: None to look where every OpenStack tool looks. No environment variable is read. `enforces_groups` as
+    for `OpenstackClouds`.
     """
     access = _access(cloud, clouds_file, timeout)
     baremetal = _access(cloud_system, clouds_file, timeout) if cloud_system else None
-    return OpenstackClouds(access, baremetal=baremetal)
+    return OpenstackClouds(access, baremetal=baremetal, enforces_groups=enforces_groups)
 
 
 def _access(cloud: str, clouds_file: Path | None, timeout: float) -> Access:

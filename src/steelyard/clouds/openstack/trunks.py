@@ -84,10 +84,12 @@ class OpenstackSubInterfaces:
 
 
 class OpenstackSecurityGroups:
-    """Security groups. Neutron keeps them on every port; networking-generic-switch filters nothing at a NIC."""
+    """Security groups. Neutron keeps them on every port; whether switches filter by them at servers' NICs is up to its
+    plugins, and its API does not tell: `enforced` says it."""
 
-    def __init__(self, access: Access):
+    def __init__(self, access: Access, *, enforced: bool = False):
         self._rest = Rest(access, NETWORK)
+        self._enforced = enforced
 
     def all(self) -> list[SecurityGroup]:
         params = {"fields": ["id", "name", "project_id"]}
@@ -102,4 +104,11 @@ class OpenstackSecurityGroups:
         self._rest.call("PUT", f"ports/{part(port_id)}", body=body)
 
     def enforced_on_nics(self) -> bool:
-        return False
+        return self._enforced
+
+    def on_switch(self, port: NetworkPort | None) -> frozenset[str] | None:
+        if not self._enforced:
+            return None
+        # Ironic's and our own ports have their project's default group too, and must be reached by the conductor.
+        servers = port is not None and (port.device_owner or "").startswith("compute:")
+        return frozenset(port.security_groups) if port is not None and servers else frozenset()
