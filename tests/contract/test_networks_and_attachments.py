@@ -326,7 +326,8 @@ def test_every_project_has_a_default_group_of_its_own(stage: Stage) -> None:
     assert [group.project_id for group in theirs] == [stage.other_project_id]
     everybodys = {group.id for group in stage.own.security_groups.all()}
     assert {group.id for group in (*mine, *theirs)} <= everybodys
-    assert isinstance(stage.own.security_groups.enforced_on_nics(), bool)
+    enforced = stage.own.security_groups.enforced_on_nics()
+    assert stage.own.security_groups.on_switch(None) == (frozenset() if enforced else None)
 
 
 def test_the_fabric_tells_who_may_use_a_network(stage: Stage) -> None:

@@ -85,6 +85,8 @@ class FakeSwitches:
         self._late: list[_Late] = []
         self.log: list[PortChange] = []
         """Every change of what a port carries, the oldest first."""
+        self.filters_nothing = False
+        """It takes filters without a word and has none of them, as a model does that has no room for them."""
         self.disturbed: dict[Place, Disturbance] = {}
         """Ports at which a write was disturbed: those that it was meant for, and those that it hit."""
         self.went_wrong = 0
@@ -176,7 +178,8 @@ class FakeSwitches:
         at: datetime | None = None,
     ) -> None:
         before = self._vlans.get(place)
-        self._vlans[place], self._tagged[place], self._filters[place] = vlan, tagged, filters
+        self._vlans[place], self._tagged[place] = vlan, tagged
+        self._filters[place] = frozenset() if self.filters_nothing else filters
         if before != vlan:
             self.log.append(PortChange(at or self._clock(), place, before, vlan, cause))
 
