@@ -38,6 +38,14 @@ class Rack:
         """Every switch port by `switch/port`, as the switch has it."""
         return dict(self._get("switch", "/state")["ports"])
 
+    def filters(self, switch: str) -> dict[str, list[Json]]:
+        """The rules of every filter that a switch has, by the filter's name."""
+        return dict(self._get("switch", f"/switches/{switch}/filters")["filters"])
+
+    def set_port(self, switch: str, port: str, **change: Any) -> None:
+        """Somebody logs in to the switch and changes a port by hand."""
+        self._client("switch").patch(f"/switches/{switch}/ports/{port}", json=change).raise_for_status()
+
     def vlan_of(self, server: str, nic: int = 0) -> int | None:
         """The VLAN on the switch port at the other end of a server's cable."""
         cable = self.servers[server]["nics"][nic]

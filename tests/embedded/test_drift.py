@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from .cloud_at_hand import EmbeddedCloud, Ran, until
@@ -35,14 +34,7 @@ class ByHand:
     def put_vlan(self, vlan: int | None) -> None:
         """Write to the switch port of the server's first NIC, past the controller."""
         cable = self.cloud.rack.servers[self.node]["nics"][0]
-        answer = httpx.patch(
-            f"http://127.0.0.1:{self.cloud.record['ports']['rack_switch']}"
-            f"/switches/{cable['switch']}/ports/{cable['port']}",
-            headers={"Authorization": f"Bearer {self.cloud.secret('rack_token')}"},
-            json={"untagged_vlan": vlan},
-            timeout=30.0,
-        )
-        assert answer.status_code == 200, answer.text
+        self.cloud.rack.set_port(cable["switch"], cable["port"], untagged_vlan=vlan)
 
     def stray_port(self) -> str:
         """Reserved by an administrator, and forgotten."""

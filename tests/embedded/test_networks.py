@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .cloud_at_hand import EmbeddedCloud, until
+from .cloud_at_hand import EmbeddedCloud
 from .local_cloud import LocalCloud
 from .things import Things, unique
 from .wiring import a_wired_life, agrees, on, vlan
@@ -72,31 +72,6 @@ def test_a_tenant_chooses_no_tag(cloud: EmbeddedCloud, things: Things) -> None:
     refused = cloud.openstack("demo", "network", "trunk", "create", "--parent-port", port["port_id"], unique("trunk"))
     assert refused.code != 0
     assert "403" in str(refused) or "not allowed" in str(refused) or "Forbidden" in str(refused)
-
-
-def test_a_security_group_is_refused_and_one_of_a_stock_client_is_found(
-    cloud: EmbeddedCloud, things: Things
-) -> None:  # fmt: skip
-    demo = cloud.connect("demo")
-    group = demo.network.create_security_group(name=unique("group"))
-    things.after.callback(demo.network.delete_security_group, group.id)
-    flavor, image, blue = things.flavor(), things.image(), things.network()
-    refused = cloud.steelyard(
-        "demo", "server", "create", unique("server"), "--flavor", flavor["id"], "--image", image["id"], "--network",
-        blue["id"], "--security-group", group.name,
-    )  # fmt: skip
-    assert refused.code == 5
-    assert "would not be enforced" in str(refused)
-    server = things.server(flavor, image, blue)
-    [port] = nics(cloud, server)
-    demo.network.update_port(port["port_id"], security_groups=[group.id])
-    cloud.steelyard("admin", "reconciler", "run", "networks.security_groups").ok()
-
-    def told() -> bool:
-        found = cloud.steelyard("admin", "attention", "-f", "json").json
-        return any(each["kind"] == "network.security_group_not_enforced" for each in found)
-
-    until("the finding is there", told, seconds=90.0)
 
 
 def test_a_bond_a_second_nic_and_a_tag_from_deployment_to_reclaim(

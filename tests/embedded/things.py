@@ -62,11 +62,11 @@ class Things:
         asked = self.start(unique("server"), flavor, image, network, wait=wait)
         return dict(asked.json)
 
-    def start(self, name: str, flavor: Json, image: Json, network: Json, *, wait: bool) -> Ran:
+    def start(self, name: str, flavor: Json, image: Json, network: Json, *more: str, wait: bool) -> Ran:
         self.after.callback(self.release, name)
         return self.cloud.steelyard(
             self.who, "server", "create", name, "--flavor", flavor["id"], "--image", image["id"],
-            "--network", network["id"], *(["--wait"] if wait else []), "-f", "json",
+            "--network", network["id"], *more, *(["--wait"] if wait else []), "-f", "json",
         )  # fmt: skip
 
     def release(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -64,7 +65,8 @@ def _available(cloud: EmbeddedCloud, node: str) -> bool:
 
 
 def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json], object]) -> None:
-    """Deployed on a bond over two leaves, a second NIC, a sub-interface, two cables moved and back, released.
+    """Deployed on a bond over two leaves with a security group, a second NIC with another, a sub-interface, two cables
+    moved and back, released.
 
     The servers of the cloud have four NICs, in whose pool one is free.
     """
@@ -72,8 +74,8 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
     blue, red, green = (things.network(f"10.8{number}.0.0/24") for number in (1, 2, 3))
     image = things.image()
     flavor, nodes = bonded(cloud, things)
-    _unenforced_group_is_refused(cloud, things, flavor, image, blue)
-    server = _deployed(things, flavor, image, blue)
+    web, private = (group(cloud, things) for _ in range(2))
+    server = _deployed(things, flavor, image, blue, "--security-group", web)
     node = things.node_of(server)
     assert node in nodes
     first, second, third, _ = cloud.rack.servers[node]["nics"]
@@ -81,19 +83,28 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
         nic["mac"]: (None, []) for nic in cloud.rack.servers[node]["nics"]
     }
 
+    filters: dict[str, list[str]] = {mac: [] for mac in expect}
+
     def as_expected() -> None:
-        assert {nic["mac"]: on(nic) for nic in agrees(cloud, node)} == expect
+        found = agrees(cloud, node)
+        assert {nic["mac"]: on(nic) for nic in found} == expect
+        ports = cloud.rack.switch_ports()
+        assert {nic["mac"]: ports[f"{nic['switch']}/{nic['port']}"]["filters"] for nic in found} == filters
 
     def nic(*words: str) -> None:
         cloud.steelyard("demo", "server", "nic", *words, "--wait").ok()
         as_expected()
 
     expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [])
+    filters[first["mac"]] = filters[second["mac"]] = [web]
     as_expected()
+    for leaf in {cable["switch"] for cable in (first, second)}:
+        assert cloud.rack.filters(leaf)[web] == _rules(admin, web)
     ports = cloud.rack.switch_ports()
     assert {ports[f"{cable['switch']}/{cable['port']}"]["lag"] for cable in (first, second)} == {"lacp"}
     expect[third["mac"]] = (red["name"], [])
-    nic("attach", server["name"], "--network", red["name"])
+    filters[third["mac"]] = [private]
+    nic("attach", server["name"], "--network", red["name"], "--security-group", private)
     expect[first["mac"]] = expect[second["mac"]] = (blue["name"], [vlan(admin, green)])
     nic("tag", server["name"], blue["name"], "--network", green["name"])
     for cable, network in ((second, blue), (third, red)):
@@ -110,17 +121,43 @@ def a_wired_life(cloud: EmbeddedCloud, things: Things, release: Callable[[Json],
     release(server)
     until("it is available again", lambda: _available(cloud, node), seconds=300.0)
     expect.update(dict.fromkeys(expect, (None, [])))
+    filters = {mac: [] for mac in filters}
     as_expected()
     for network in (red, green):
         assert list(admin.network.ports(network_id=network["id"])) == []
 
 
-def _deployed(things: Things, flavor: Json, image: Json, network: Json) -> Json:
+def group(cloud: EmbeddedCloud, things: Things) -> str:
+    """A security group that lets HTTPS in; its id."""
+    demo = cloud.connect("demo").network
+    group = demo.create_security_group(name=unique("group"))
+    things.after.callback(demo.delete_security_group, group.id)
+    demo.create_security_group_rule(
+        security_group_id=group.id, direction="ingress", protocol="tcp", port_range_min=443, port_range_max=443,
+        remote_ip_prefix="203.0.113.0/24",
+    )  # fmt: skip
+    return str(group.id)
+
+
+def _rules(admin: Connection, group: str) -> list[Json]:
+    """A group's rules as a switch has them."""
+    words = (
+        "direction", "ether_type", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix",
+        "remote_group_id",
+    )  # fmt: skip
+    found = [
+        {word.replace("ether_type", "ethertype"): rule[word] for word in words if rule[word] is not None}
+        for rule in admin.network.security_group_rules(security_group_id=group)
+    ]
+    return sorted(found, key=lambda rule: json.dumps(rule, sort_keys=True))
+
+
+def _deployed(things: Things, flavor: Json, image: Json, network: Json, *more: str) -> Json:
     """While it was bonded, a node was in maintenance; Nova tells Placement a few seconds later that it no longer is."""
     name = unique("server")
 
     def accepted() -> Ran | None:
-        asked = things.start(name, flavor, image, network, wait=True)
+        asked = things.start(name, flavor, image, network, *more, wait=True)
         return None if "No node is free" in asked.err else asked
 
     return dict(until("it is accepted", accepted, seconds=120.0, every=1.0).json)
@@ -130,20 +167,6 @@ def _shown(cloud: EmbeddedCloud, node: str, wanted: tuple[str, str, str | None])
     """The topology may be two seconds old."""
     rows = cloud.get("admin", "/v1/topology", node=node)["cables"]
     return wanted in [(row["mac"], row["port"], row["bond"]) for row in rows]
-
-
-def _unenforced_group_is_refused(
-    cloud: EmbeddedCloud, things: Things, flavor: Json, image: Json, network: Json
-) -> None:
-    demo = cloud.connect("demo").network
-    group = demo.create_security_group(name=unique("group"))
-    things.after.callback(demo.delete_security_group, group.id)
-    refused = cloud.steelyard(
-        "demo", "server", "create", unique("server"), "--flavor", flavor["id"], "--image", image["id"],
-        "--network", network["id"], "--security-group", group.name,
-    )  # fmt: skip
-    assert refused.code == 5, str(refused)
-    assert "would not be enforced" in str(refused)
 
 
 def _spare(cloud: EmbeddedCloud, switch: str) -> str:

@@ -36,6 +36,7 @@ def describe(home: Home) -> Description:
         database="sqlite" if home.record.database == "sqlite" else credentials.get("database_url"),
         rpc="fake://" if home.record.rpc == "fake" else credentials.get("rpc_url"),
         network=home.record.network,
+        filters=home.record.filters,
         switches=ml2_sections(rack, home.root, switch_port=home.port("rack_switch")),
     )
 

@@ -33,6 +33,13 @@ Nics = Annotated[
         "--nics", help="NICs of each server (default 2, up to 4), to the two leaves in turn; at the first start."
     ),
 ]
+Filters = Annotated[
+    bool | None,
+    typer.Option(
+        "--filters/--no-filters",
+        help="Whether the switches filter by security groups (they do unless told otherwise at the first start).",
+    ),
+]
 NewPorts = Annotated[bool, typer.Option("--new-ports", help="Choose other ports than those recorded.")]
 Wait = Annotated[bool, typer.Option(help="Wait until everything is up, showing progress.")]
 Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop the cloud at Ctrl-C.")]
@@ -47,6 +54,7 @@ def up(
     rpc: Rpc = None,
     network: Network = None,
     nics: Nics = None,
+    filters: Filters = None,
     new_ports: NewPorts = False,
     wait: Wait = True,
     foreground: Foreground = False,
@@ -57,7 +65,9 @@ def up(
 
     root, openstack = _places(starting=True)
     began = time.monotonic()
-    wish = Wish(nodes=nodes, database=database, rpc=rpc, network=network, nics=nics, new_ports=new_ports)
+    wish = Wish(
+        nodes=nodes, database=database, rpc=rpc, network=network, nics=nics, filters=filters, new_ports=new_ports
+    )
     home = lifecycle.start(root, openstack, wish)
     if not wait and not foreground:
         typer.echo("starting; see: steelyard status")

@@ -56,6 +56,8 @@ class Record:
     """Who is the authority for networks, addresses and switch ports: neutron, or contrail (a controller of ours)."""
     nics: int = 2
     """Of each server."""
+    filters: bool = True
+    """Whether the switches filter by security groups; some models cannot."""
     created: str = ""
     format: int = FORMAT
     ramdisk_vlans: Mapping[str, int] = field(default_factory=lambda: dict(RAMDISK_VLANS))
@@ -108,6 +110,7 @@ class Wish:
     rpc: str | None = None
     network: str | None = None
     nics: int | None = None
+    filters: bool | None = None
     new_ports: bool = False
 
 
@@ -149,6 +152,8 @@ def _record(content: Any) -> Record:
         raise ValueError("the rack is not described")
     if not isinstance(record.nics, int) or not 1 <= record.nics <= MAX_NICS:
         raise ValueError("the servers' NICs are not described")
+    if not isinstance(record.filters, bool):
+        raise ValueError("the switches' filters are neither there nor not")
     return record
 
 
@@ -192,6 +197,7 @@ def _new(wish: Wish) -> Record:
         rpc="rabbit" if (wish.rpc or "fake://") != "fake://" else "fake",
         network=network,
         nics=wish.nics or 2,
+        filters=wish.filters is not False,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -219,7 +225,7 @@ def segments_for(nodes: int) -> int:
 
 def check_fixed(record: Record, wish: Wish) -> None:
     """Raise Conflict if another database, broker, network authority or number of NICs is wished for than the home was
-    made with."""
+    made with, or filters where it was made without."""
     nics = None if wish.nics is None else str(wish.nics)
     for name, wanted in (("database", wish.database), ("rpc", wish.rpc), ("network", wish.network), ("nics", nics)):
         if wanted is not None and not wanted.startswith(str(getattr(record, name))):
@@ -228,6 +234,13 @@ def check_fixed(record: Record, wish: Wish) -> None:
                 code=f"{name}_fixed",
                 next=f"steelyard reset --all --yes, then: steelyard up --{name} …; or use another STEELYARD_HOME",
             )
+    if wish.filters is not None and wish.filters is not record.filters:
+        asked = "--filters" if wish.filters else "--no-filters"
+        raise Conflict(
+            f"this home was made with switches that filter {'by security groups' if record.filters else 'nothing'}",
+            code="filters_fixed",
+            next=f"steelyard reset --all --yes, then: steelyard up {asked}; or use another STEELYARD_HOME",
+        )
 
 
 def _with_new_ports(record: Record) -> Record:

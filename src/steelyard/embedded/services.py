@@ -237,7 +237,7 @@ def server_environment(home: Home) -> dict[str, str]:
         "STEELYARD_IMAGE_SOURCES": '["127.0.0.0/8"]',
         "STEELYARD_POWER_SECONDS": "5",
         "STEELYARD_UNVERIFIED": "refuse",  # every switch of the rack has a reader
-        "STEELYARD_ENFORCES_GROUPS": "true",
+        "STEELYARD_ENFORCES_GROUPS": json.dumps(home.record.filters),
         "STEELYARD_SEGMENTS": json.dumps([networks.SEGMENT_PATTERN]),
     }
     if _own_database_on_postgresql(home):

@@ -77,6 +77,14 @@ def test_a_contrail_controller_has_a_port_and_is_fixed_when_the_home_is_made(roo
         home.prepare(root, OPENSTACK, Wish(network="linuxbridge"))
 
 
+def test_whether_switches_filter_is_fixed_when_the_home_is_made(root: Path) -> None:
+    assert home.prepare(root, OPENSTACK, Wish(filters=False)).record.filters is False
+    assert home.prepare(root, OPENSTACK, Wish()).record.filters is False
+    assert home.prepare(root, OPENSTACK, Wish(filters=False)).record.filters is False
+    with pytest.raises(Conflict, match="switches that filter nothing"):
+        home.prepare(root, OPENSTACK, Wish(filters=True))
+
+
 def test_the_number_of_nics_is_fixed_when_the_home_is_made(root: Path) -> None:
     assert home.prepare(root, OPENSTACK, Wish(nics=4)).record.nics == 4
     assert home.prepare(root, OPENSTACK, Wish()).record.nics == 4

@@ -36,6 +36,8 @@ class Description:
     """The sections of the ML2 configuration that name the switches."""
     network: str = "neutron"
     """Who is the authority for networks, addresses and switch ports: neutron, or contrail (a controller)."""
+    filters: bool = True
+    """Whether switches filter by security groups."""
 
     def url(self, service: str) -> str:
         """Base address of a service."""
