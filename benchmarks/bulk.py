@@ -3,8 +3,8 @@
 All three work on the same cloud in the same run, each on servers of its own, from a BMC address to `available`. The
 plain script knows everything beforehand (addresses, passwords, MACs) and works on as many at a time as Steelyard does;
 the shell loop does one after the other, as such loops do, on a few servers only; what is compared is time per server.
-Script and Steelyard take turns, a third of their servers each time, so that both meet the same machine and the same
-number of nodes that are there already.
+They take turns, a third of their servers each time, so that all meet the same machine and the same number of nodes that
+are there already.
 """
 
 from __future__ import annotations
@@ -177,14 +177,14 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
     state = json.loads((cloud.home / "home.json").read_text())
     rack = iter(json.loads((cloud.home / "rack/rack.json").read_text())["servers"])
     port, iso = state["ports"]["bmc"], f"http://127.0.0.1:{state['ports']['http']}/ipa.iso"
-    shell = list(itertools.islice(rack, loop))
 
-    def loop_over() -> None:
-        for server in shell:
+    def loop_over(servers: list[Json]) -> None:
+        for server in servers:
             by_shell(cloud, server, driver_info(cloud, server, port, iso))
 
     def script(plain: list[Json]) -> None:
         metal = openstack.connect(cloud="system").baremetal
+        metal.connect_retries = 3  # a kept connection that the service has closed meanwhile
         with ThreadPoolExecutor(AT_A_TIME) as workers:
             work = [workers.submit(plainly, metal, each, driver_info(cloud, each, port, iso)) for each in plain]
             for done in work:
@@ -200,8 +200,9 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
         cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait", timeout=patience)
 
     looped, scripted, onboarded = Tally(), Tally(), Tally()
-    looped.turn(cloud, loop, loop_over)
-    for size in turns(count):
+    for size, few in itertools.zip_longest(turns(count), turns(loop), fillvalue=0):
+        if few:
+            looped.turn(cloud, few, partial(loop_over, list(itertools.islice(rack, few))))
         scripted.turn(cloud, size, partial(script, list(itertools.islice(rack, size))))
         onboarded.turn(cloud, size, partial(steelyard, list(itertools.islice(rack, size))))
     looped.tell(report, "shell loop over the stock client")

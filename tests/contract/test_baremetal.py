@@ -320,5 +320,8 @@ def test_ports_of_one_node_only(stage: Stage) -> None:
         mac = f"52:54:00:{secrets.token_hex(1)}:{secrets.token_hex(1)}:{number:02x}"
         port = stage.own.node_ports.create(NodePortSpec(node.id, mac, pxe_enabled=True))
         stage.after.callback(stage.own.node_ports.delete, port.id)
-    assert {port.node_id for port in stage.own.node_ports.all(node_id=first.id)} == {first.id}
+    ports = stage.own.node_ports.all(node_id=first.id)
+    assert {port.node_id for port in ports} == {first.id}
+    assert stage.own.node_ports.all(mac=ports[0].mac.upper()) == ports[:1]
+    assert stage.own.node_ports.all(node_id=second.id, mac=ports[0].mac) == []
     assert {first.id, second.id} <= {port.node_id for port in stage.own.node_ports.all()}

@@ -196,8 +196,8 @@ class Provisioning(Protocol):
 class NodePorts(Protocol):
     """Ironic's ports: the NICs of all nodes (Bare Metal API v1, /ports)."""
 
-    def all(self, *, node_id: str | None = None) -> list[NodePort]:
-        """Of all nodes, or of one."""
+    def all(self, *, node_id: str | None = None, mac: str | None = None) -> list[NodePort]:
+        """Of all nodes, or of one; all, or the one with this MAC."""
 
     def create(self, spec: NodePortSpec) -> NodePort: ...
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +13,7 @@ from steelyard.discovery.inband import InBand, identity_conflict, in_band, moved
 from steelyard.discovery.model import Candidate, size_class, traits_for
 from steelyard.errors import Forbidden, NotFound, UpstreamError
 from steelyard.lifecycle.model import noting
-from steelyard.nouns import Node, NodePort, NodePortSpec, SwitchLink
+from steelyard.nouns import Driver, Node, NodePort, NodePortSpec, SwitchLink
 from steelyard.operations.model import Done, Failed, Outcome, StepContext
 from steelyard.settings import Settings
 from steelyard.store import Store
@@ -23,6 +25,8 @@ AFTER_INSPECTION = frozenset({"cleaning", "clean wait", "clean failed", "availab
 
 HARDWARE_TYPE, NETWORK_INTERFACE = "steelyard-redfish", "steelyard"
 """Those of the package steelyard-ironic, which hold the power back until the network is where it has to be."""
+DRIVERS_FRESH = 60.0
+"""Seconds for which the conductors' hardware types are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +35,6 @@ class Offered:
 
     driver: str
     network: str
-
-
-def interfaces_offered(cloud: Cloud, driver: str | None = None) -> Offered:
-    """Steelyard's own where the conductors have them, else Ironic's; for a node that has a driver already, with it.
-
-    Ironic shows its hardware types to system-scoped readers only; whoever may not look gets what every Ironic has.
-    """
-    try:
-        enabled = {each.name: each for each in cloud.provisioning.drivers()}
-    except (Forbidden, UpstreamError):
-        enabled = {}
-    chosen = driver or (HARDWARE_TYPE if HARDWARE_TYPE in enabled else "redfish")
-    networks = enabled[chosen].network_interfaces if chosen in enabled else frozenset()
-    return Offered(chosen, NETWORK_INTERFACE if NETWORK_INTERFACE in networks else "neutron")
 
 
 class Binding:
@@ -57,9 +47,33 @@ class Binding:
         self._binding = threading.Lock()
         """Between looking whether a switch port is free and taking it, no other onboarding does the same."""
 
+        self._drivers: tuple[float, Mapping[str, Driver]] = (float("-inf"), {})
+        """What the conductors had, and when: `time.monotonic()`."""
+
     @property
     def _cloud(self) -> Cloud:
         return self._clouds.own
+
+    def offered(self, driver: str | None = None) -> Offered:
+        """Steelyard's own where the conductors have them, else Ironic's; for a node that has a driver already, with it.
+
+        Ironic shows its hardware types to system-scoped readers only; whoever may not look gets what every Ironic has.
+        """
+        enabled = self._enabled()
+        chosen = driver or (HARDWARE_TYPE if HARDWARE_TYPE in enabled else "redfish")
+        networks = enabled[chosen].network_interfaces if chosen in enabled else frozenset()
+        return Offered(chosen, NETWORK_INTERFACE if NETWORK_INTERFACE in networks else "neutron")
+
+    def _enabled(self) -> Mapping[str, Driver]:
+        """The hardware types by name. Conductors get others by a restart, not while servers are onboarded."""
+        asked, known = self._drivers
+        if time.monotonic() - asked > DRIVERS_FRESH:
+            try:
+                known = {each.name: each for each in self._cloud.provisioning.drivers()}
+            except (Forbidden, UpstreamError):
+                return {}
+            self._drivers = (time.monotonic(), known)
+        return known
 
     def identify(self, ctx: StepContext) -> Outcome:
         """The server that booted is the one whose BMC was asked; its NICs, size and capabilities are on the node."""
@@ -130,7 +144,7 @@ class Binding:
 
     def _bind(self, node: Node, found: InBand) -> None:
         """Every NIC with a switch port gets a port bound to it; one without gets none, so that nothing relies on it."""
-        existing: dict[str, NodePort] = {p.mac: p for p in self._cloud.node_ports.all() if p.node_id == node.id}
+        existing: dict[str, NodePort] = {port.mac: port for port in self._cloud.node_ports.all(node_id=node.id)}
         for mac, link in found.links.items():
             port = existing.pop(mac, None)
             if port is None:
@@ -166,7 +180,7 @@ class Binding:
             "bmc_firmware": candidate.bmc_firmware,
         }  # fmt: skip
         changes: dict[str, Any] = {
-            "/network_interface": interfaces_offered(self._cloud, node.driver).network,
+            "/network_interface": self.offered(node.driver).network,
             "/resource_class": wanted_class,
             **noting(node, notes),
         }
@@ -180,8 +194,9 @@ class Binding:
 
     def usable_links(self, candidate: Candidate, node: Node | None) -> dict[str, SwitchLink]:
         """Those of the known switch ports that no other node is on now: Ironic would move that node's network."""
-        held = self._held_by_others(node)
-        return {mac: link for mac, link in self._known_links(candidate).items() if _place(link) not in held}
+        known = self._known_links(candidate)
+        held = self._held_by_others(node) if known else {}
+        return {mac: link for mac, link in known.items() if _place(link) not in held}
 
     def _held_by_others(self, node: Node | None) -> dict[tuple[str, str], str]:
         """Switch ports that belong to other nodes' NICs, with the node's id."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from steelyard.clouds.ports import Cloud, Clouds, ProvisionVerb
-from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, interfaces_offered, node_of
+from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, node_of
 from steelyard.discovery.model import (
     Candidate,
     CandidateState,
@@ -29,10 +29,10 @@ from steelyard.operations.model import Done, Failed, Outcome, Retry, StepContext
 from steelyard.settings import Settings
 from steelyard.store import Store
 
-POLL = 1.0
-"""Seconds between two looks at a node that works."""
-SLOW_POLL = 5.0
-"""The same where many wait for long, and each look is a list of all that is free."""
+POLL, LATER_POLL, SLOW_POLL = 1.0, 2.0, 5.0
+"""Seconds between two looks at a node that works: at first, from `LATER` looks on, and from `SLOW` on. Servers with
+firmware take minutes where simulated ones take seconds, and each look is Ironic's work."""
+LATER, SLOW = 5, 20
 
 
 AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
@@ -126,7 +126,7 @@ class Onboarding:
 
     def _create(self, candidate: Candidate, resource_class: str | None, taken: set[str], *, managed: bool) -> Node:
         """Enroll. Its class is there from the start: Nova must never see a node without one."""
-        offered = interfaces_offered(self._cloud)
+        offered = self._binding.offered()
         spec = NodeSpec(
             name=node_name(candidate, taken),
             driver=offered.driver,
@@ -174,9 +174,8 @@ class Onboarding:
 
     def _ports_for(self, node: Node, candidate: Candidate, links: Mapping[str, SwitchLink]) -> None:
         """A port for every NIC that the BMC names, with its switch port where an earlier inspection proved it."""
-        known = {port.mac: port for port in self._cloud.node_ports.all()}
         for mac in candidate.macs:
-            port = known.get(mac)
+            port = next(iter(self._cloud.node_ports.all(mac=mac)), None)
             if port is not None and port.node_id != node.id:
                 owner = port.node_id
                 raise Duplicate(
@@ -217,7 +216,7 @@ class Onboarding:
                 code="verify_failed",
                 next=f"steelyard discover {_host(node)} --credentials FILE",
             )
-        return Retry(POLL, f"node is {node.provision_state}, wanted manageable")
+        return Retry(_pause(ctx), f"node is {node.provision_state}, wanted manageable")
 
     def inspection_ended(self, ctx: StepContext) -> Outcome:
         """The agent has booted and reported."""
@@ -232,7 +231,7 @@ class Onboarding:
             )
         known = ctx.results.get("switch_ports_known", True)
         where = "" if known else ", on whatever network its switch port carries (nobody knows which port it is)"
-        return Retry(POLL, f"the agent's report: node is {node.provision_state}{where}")
+        return Retry(_pause(ctx), f"the agent's report: node is {node.provision_state}{where}")
 
     def start_cleaning(self, ctx: StepContext) -> Outcome:
         """Cleaning is under way; after a failed one the node is first brought back to manageable."""
@@ -306,7 +305,7 @@ class Onboarding:
             held_up = self._held(node, ctx)
             return replace(held_up, result={**held_up.result, **result}) if isinstance(held_up, Retry) else held_up
         waits = f"node is {node.provision_state}{doing}, wanted available"
-        return Retry(POLL, waits, {**self._holding.over(ctx), **result})
+        return Retry(_pause(ctx), waits, {**self._holding.over(ctx), **result})
 
     def _held(self, node: Node, ctx: StepContext) -> Retry | Failed:
         """Somebody holds it in maintenance: agents do nothing then. If that lasts too long, it is given up."""
@@ -327,8 +326,7 @@ class Onboarding:
         wanted = placement_class(node.resource_class or "")
         if node.id in self._cloud.placement.free(wanted):
             return Done({"resource_class": node.resource_class})
-        pause = POLL if ctx.attempt < 10 else SLOW_POLL
-        return Retry(pause, f"Placement offers the node as {wanted}")
+        return Retry(_pause(ctx), f"Placement offers the node as {wanted}")
 
     def record(self, ctx: StepContext) -> Outcome:
         """Candidate and node say that it is done."""
@@ -370,6 +368,11 @@ class Onboarding:
             subject, kind, actor=ctx.actor.user_name, detail=detail, reason=ctx.reason,
             operation_id=ctx.operation_id, request_id=ctx.request_id, data=data,
         )  # fmt: skip
+
+
+def _pause(ctx: StepContext) -> float:
+    """Seconds until the next look of a step that waits."""
+    return POLL if ctx.attempt <= LATER else LATER_POLL if ctx.attempt <= SLOW else SLOW_POLL
 
 
 def _host(node: Node) -> str:

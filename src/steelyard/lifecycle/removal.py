@@ -146,7 +146,7 @@ class _Force:
             "phase": str(phase(node, instance)), "provision_state": node.provision_state,
             "instance_id": node.instance_id, "project_id": instance.project_id if instance else None,
             "candidate_id": node.notes.get("candidate_id"), "bmc_address": node.bmc_address,
-            "macs": [port.mac for port in self._clouds.own.node_ports.all() if port.node_id == node.id],
+            "macs": [port.mac for port in self._clouds.own.node_ports.all(node_id=node.id)],
         }  # fmt: skip
         tenants = f" with server {instance.name} ({instance.id}) of a tenant on it" if instance else ""
         write(
@@ -261,7 +261,7 @@ def keep_cables(service: NodeLifecycle, node: Node) -> None:
     """Its switch ports carry no VLAN once it is gone: who onboards it again must know which they are."""
     own = service.clouds.own
     service.store.cables.learn(
-        {port.mac: port.link for port in own.node_ports.all() if port.node_id == node.id and port.link is not None}
+        {port.mac: port.link for port in own.node_ports.all(node_id=node.id) if port.link is not None}
     )
 
 

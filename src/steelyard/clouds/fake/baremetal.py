@@ -207,9 +207,12 @@ class FakeNodePorts(_OfNodes):
     name = "node_ports"
 
     @call
-    def all(self, *, node_id: str | None = None) -> list[NodePort]:
+    def all(self, *, node_id: str | None = None, mac: str | None = None) -> list[NodePort]:
+        mac = mac.lower() if mac else None
         return [
-            port for port in self.world.node_ports.values() if self._visible(port) and node_id in (None, port.node_id)
+            port
+            for port in self.world.node_ports.values()
+            if self._visible(port) and node_id in (None, port.node_id) and mac in (None, port.mac)
         ]
 
     @call

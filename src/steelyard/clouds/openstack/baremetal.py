@@ -194,8 +194,9 @@ class OpenstackNodePorts:
     def __init__(self, ironic: IronicRest):
         self._ironic = ironic
 
-    def all(self, *, node_id: str | None = None) -> list[NodePort]:
-        params = {"fields": ",".join(PORT_FIELDS), **({"node_uuid": node_id} if node_id else {})}
+    def all(self, *, node_id: str | None = None, mac: str | None = None) -> list[NodePort]:
+        wanted = {"node_uuid": node_id, "address": mac}
+        params = {"fields": ",".join(PORT_FIELDS), **{key: value for key, value in wanted.items() if value}}
         found = self._ironic.rest.pages("ports", "ports", what="a node port", id="uuid", params=params)
         return [node_port_of(port) for port in found]
 
