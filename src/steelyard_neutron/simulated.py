@@ -10,7 +10,7 @@ Raises SimulatedSwitchError (a GenericSwitchException) when the switch refuses, 
 Neutron then marks the binding failed, and the bare metal service's flip fails loudly.
 """
 
-# The base class fixes the signatures; a switch that has only VLANs needs a part of them.
+# The base class fixes the signatures; a simulated switch needs a part of them.
 # ruff: noqa: ARG002
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pathlib
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 
 from networking_generic_switch import devices
@@ -31,6 +32,11 @@ LOG = logging.getLogger(__name__)
 
 _DEFAULT_TIMEOUT = 10.0
 _MAX_ANSWER = 4 << 20
+_RULE = (
+    "direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id",
+    "remote_address_group_id",
+)  # fmt: skip
+"""What of a rule of Neutron's matters to a switch."""
 LACP = "lacp"
 """How a simulated switch calls the group of a port that speaks LACP."""
 
@@ -124,6 +130,7 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
             # The mechanism driver does not say which tags the port had; none stays without the untagged network.
             "clear_tagged": True,
             "lag": None,
+            "filters": [],
         }
         if self._disable_inactive_ports():
             change["enabled"] = False
@@ -138,6 +145,34 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
         self, binding_profile: Any, port_id: str, subports: Any, trunk_details: Any = None
     ) -> None:
         self._change(port_id, {"remove_tagged": _subport_vlans(subports)})
+
+    # Security groups: each is a filter of the switch, by the group's id. The simulated rack has no frames: a switch
+    # keeps rules, says which port has which filter, and filters nothing.
+
+    def add_security_group(self, sg: Any) -> None:
+        self._request("PUT", _filter(sg.id), {"rules": _rules(sg)})
+
+    def update_security_group(self, sg: Any) -> None:
+        self.add_security_group(sg)
+
+    def del_security_group(self, sg_id: str) -> None:
+        self._request("DELETE", _filter(sg_id))
+
+    def bind_security_group(self, sg: Any, port_id: str, port_ids: Any) -> None:
+        # Its other ports have it already: unlike an access list of a command line, a filter is never taken down to be
+        # changed. It may be new to this switch, though.
+        self.add_security_group(sg)
+        self._change(port_id, {"add_filters": [sg.id]})
+
+    def unbind_security_group(self, sg_id: str, port_id: str, port_ids: Any) -> None:
+        self._change(port_id, {"remove_filters": [sg_id]})
+
+    def set_security_groups(self, sgs: Sequence[Any], port_id: str) -> None:
+        """Give a port these groups and no other, in one change. Not of networking-generic-switch:
+        `steelyard_neutron.groups` prefers it to binding and unbinding where a device has it."""
+        for sg in sgs:
+            self.add_security_group(sg)
+        self._change(port_id, {"filters": sorted(sg.id for sg in sgs)})
 
     # What a simulated switch cannot do. Refused, so that nobody believes it was done.
 
@@ -161,21 +196,6 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
 
     def vlan_has_vni(self, segmentation_id: int, vni: int) -> bool:
         return False
-
-    def add_security_group(self, sg: Any) -> None:
-        raise self._not_supported("security groups")
-
-    def update_security_group(self, sg: Any) -> None:
-        raise self._not_supported("security groups")
-
-    def del_security_group(self, sg_id: str) -> None:
-        raise self._not_supported("security groups")
-
-    def bind_security_group(self, sg: Any, port_id: str, port_ids: Any) -> None:
-        raise self._not_supported("security groups")
-
-    def unbind_security_group(self, sg_id: str, port_id: str, port_ids: Any) -> None:
-        raise self._not_supported("security groups")
 
     # The wire
 
@@ -227,7 +247,7 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
 
     def _not_supported(self, feature: str) -> Exception:
         error: Exception = ngs_exceptions.GenericSwitchNotSupported(
-            feature=feature, switch=self.device_name, error="The simulated switch has VLANs only."
+            feature=feature, switch=self.device_name, error="The simulated switch has VLANs and filters only."
         )
         return error
 
@@ -238,6 +258,17 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def _subport_vlans(subports: Any) -> list[int]:
     return sorted({int(subport["segmentation_id"]) for subport in subports})
+
+
+def _filter(sg_id: str) -> str:
+    return f"/filters/{urllib.parse.quote(sg_id, safe='')}"
+
+
+def _rules(sg: Any) -> list[dict[str, Any]]:
+    """The rules of a SecurityGroup object as a switch keeps them, always in the same order."""
+    found = [{name: getattr(rule, name) for name in _RULE if getattr(rule, name) is not None} for rule in sg.rules]
+    shown = [{name: value if isinstance(value, int) else str(value) for name, value in one.items()} for one in found]
+    return sorted(shown, key=lambda one: json.dumps(one, sort_keys=True))
 
 
 def _said(error: urllib.error.HTTPError) -> str:

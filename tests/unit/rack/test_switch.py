@@ -75,6 +75,10 @@ def test_every_change_is_in_the_log_with_its_time_and_nothing_else_is(rack: Stan
         ({"colour": "red"}, 400),
         ({"filters": "web"}, 400),
         ({"filters": [1]}, 400),
+        ({"filters": [f"f{number}" for number in range(17)]}, 400),
+        ({"add_filters": "web"}, 400),
+        ({"remove_filters": [1]}, 400),
+        ({"add_filters": ["never-made"]}, 409),
         ({"filters": ["never-made"]}, 409),
     ],
 )
@@ -135,6 +139,24 @@ def test_filters_are_there_before_a_port_has_them_and_stay_as_long(tmp_path: Pat
         for _ in range(2):
             rack.call("switch", "DELETE", f"{of_switch}/web")
         assert rack.call("switch", "GET", of_switch) == {"filters": {}}
+
+
+def test_filters_are_added_and_removed_one_at_a_time(rack: StandaloneRack) -> None:
+    port = "leaf1/Ethernet6"
+    for name in ("web", "ssh", "dns"):
+        rack.call("switch", "PUT", f"/switches/leaf1/filters/{name}", {"rules": []})
+    change(rack, port, add_filters=["web"])
+    change(rack, port, add_filters=["ssh", "web"])
+    assert change(rack, port, remove_filters=["dns", "never-made"])["filters"] == ["ssh", "web"]
+    change(rack, port, untagged_vlan=140)
+    assert rack.port(port)["filters"] == ["ssh", "web"], "a change of something else leaves them"
+    rack.call("switch", "POST", "/faults", {"target": port, "kind": "not_applied", "match": "filter", "times": 1})
+    change(rack, port, remove_filters=["web"])
+    assert change(rack, port, remove_filters=["web"], add_filters=["dns"])["filters"] == ["dns", "ssh"]
+    change(rack, port, untagged_vlan=None, filters=[], only_if_untagged=141)
+    assert rack.port(port)["filters"] == ["dns", "ssh"], "it is on another VLAN, whose filters stay"
+    change(rack, port, untagged_vlan=None, filters=[], only_if_untagged=140)
+    assert rack.port(port)["filters"] == []
 
 
 def test_a_change_on_the_wrong_port_or_to_the_wrong_vlan(tmp_path: Path) -> None:

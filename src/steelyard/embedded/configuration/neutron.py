@@ -27,7 +27,8 @@ def neutron_conf(cloud: Description) -> Sections:
         "DEFAULT": {
             "use_stderr": True,
             "core_plugin": "ml2",
-            "service_plugins": "segments,trunk",
+            # On a controller, that enforces security groups itself.
+            "service_plugins": "segments,trunk" + (",steelyard_groups" if cloud.network == "neutron" else ""),
             "transport_url": cloud.rpc,
             "auth_strategy": "keystone",
             "api_paste_config": str(cloud.openstack / "etc" / "neutron" / "api-paste.ini"),

@@ -26,6 +26,7 @@ def ml2_sections(rack: Rack, home: Path, *, switch_port: int | None = None) -> d
             "ngs_mac_address": switch.chassis_mac,
             "ngs_physical_networks": PHYSICAL_NETWORK,
             "ngs_save_configuration": "false",
+            "ngs_security_groups_enabled": "true",
             "steelyard_url": f"http://127.0.0.1:{switch_port}",
             "steelyard_token_file": str(home / "secrets" / "rack_token"),
             "steelyard_timeout": str(TIMEOUT_SECONDS),

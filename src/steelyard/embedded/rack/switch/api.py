@@ -3,7 +3,7 @@
 * `GET /switches`, `GET /switches/{name}`             identity, as their LLDP frames carry it
 * `GET /switches/{name}/ports`                        every port at once: the read-back
 * `GET|PATCH /switches/{name}/ports/{port}`           `{untagged_vlan?, add_tagged?, remove_tagged?, clear_tagged?,
-                                                      enabled?, lag?, filters?}`;
+                                                      enabled?, lag?, filters?, add_filters?, remove_filters?}`;
                                                       with `only_if_untagged` the change is made only if that VLAN is on
 * `PUT|DELETE /switches/{name}/vlans/{id}`            VLANs
 * `GET /switches/{name}/filters`                      filters (access lists) with their rules
@@ -33,9 +33,10 @@ from steelyard.errors import Invalid
 LOG = logging.getLogger("steelyard.rack.switch")
 
 OPERATIONS = frozenset({"read", "plug", "unplug", "vlan", "filter"})
-_CHANGE_FIELDS = frozenset({
-    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag", "filters",
-})  # fmt: skip
+_FILTER_FIELDS = frozenset({"filters", "add_filters", "remove_filters"})
+_CHANGE_FIELDS = _FILTER_FIELDS | {
+    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag",
+}  # fmt: skip
 _MAX_LAG_NAME = 64
 _MAX_FILTERS, _MAX_RULES = 16, 1024
 """Filters of a port, rules of a filter."""
@@ -112,15 +113,14 @@ class SwitchApi:
         port = self._fabric.port(request.match_info["switch"], request.match_info["port"])
         body = await control.json_object(request)
         wanted = _changed(port, body)
-        leaves = body.get("untagged_vlan", 0) is None or body.get("remove_tagged")
-        operation = "filter" if body.keys() == {"filters"} else "unplug" if leaves else "plug"
+        operation = _operation(body)
         by = request.headers.get("User-Agent", "?")[:100]
 
         def apply(name: str = port.name, shift: int = 0) -> None:
             # Read again: a late change must not undo what happened in between on the port's other properties.
             now = self._fabric.port(port.switch, name)
             changed = _changed(now, body)
-            if shift and changed.untagged_vlan is not None:
+            if shift and body.get("untagged_vlan") is not None and changed.untagged_vlan is not None:
                 changed = replace(changed, untagged_vlan=changed.untagged_vlan + shift)
             if self._fabric.change(changed, by=by) != now:
                 self._feed.changed(now.key)
@@ -236,6 +236,13 @@ async def serve(home: RackHome, stop: asyncio.Event) -> None:
     records.close()
 
 
+def _operation(body: Mapping[str, Any]) -> str:
+    """What a PATCH is to a fault."""
+    if body and body.keys() <= _FILTER_FIELDS:
+        return "filter"
+    return "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
+
+
 def _changed(port: Port, body: Mapping[str, Any]) -> Port:
     """The port as it would be after a PATCH. Raises Invalid."""
     if unknown := sorted(set(body) - _CHANGE_FIELDS):
@@ -255,13 +262,20 @@ def _changed(port: Port, body: Mapping[str, Any]) -> Port:
     enabled = body.get("enabled", port.enabled)
     if not isinstance(enabled, bool):
         raise Invalid("`enabled` is true or false", code="port_fields")
-    filters = body.get("filters", sorted(port.filters))
-    if not isinstance(filters, list) or len(filters) > _MAX_FILTERS or not all(isinstance(one, str) for one in filters):
-        raise Invalid(f"`filters` is a list of at most {_MAX_FILTERS} names", code="port_fields")
+    filters = _names(body, "filters") if "filters" in body else port.filters
+    filters = (filters | _names(body, "add_filters")) - _names(body, "remove_filters")
+    if len(filters) > _MAX_FILTERS:
+        raise Invalid(f"A port has at most {_MAX_FILTERS} filters", code="port_fields")
     return replace(
-        port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled, lag=lag,
-        filters=frozenset(filters),
-    )  # fmt: skip
+        port, untagged_vlan=untagged, tagged_vlans=frozenset(tagged), enabled=enabled, lag=lag, filters=filters
+    )
+
+
+def _names(body: Mapping[str, Any], field: str) -> frozenset[str]:
+    value = body.get(field, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise Invalid(f"`{field}` is a list of names of filters", code="port_fields")
+    return frozenset(value)
 
 
 def _vlans(body: Mapping[str, Any], name: str) -> frozenset[int]:
