@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy
-from networking_generic_switch import generic_switch_sg
+from networking_generic_switch import devices, generic_switch_sg
 from networking_generic_switch import utils as ngs_utils
 from networking_generic_switch.devices import utils as device_utils
 from neutron.db import models_v2
@@ -87,10 +87,10 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
 
     def __init__(self) -> None:
         super().__init__()
-        # As read from the file: text, of which every one is true.
-        self.switches = {
+        # The base class takes the text of the file for a truth value, and so `false` for true.
+        self.switches: dict[str, Any] = {
             name: device
-            for name, device in self.switches.items()
+            for name, device in devices.get_devices().items()
             if strutils.bool_from_string(device.ngs_config.get(ENABLED))
         }
         LOG.info("Security groups are enforced on %s", ", ".join(sorted(self.switches)) or "no switch")
@@ -101,23 +101,24 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
     def subscribe(self) -> None:
         """Called by the base class once."""
         told = [
-            (resources.SECURITY_GROUP, events.AFTER_CREATE, self.create_security_group),
-            (resources.SECURITY_GROUP, events.AFTER_DELETE, self.delete_security_group),
-            (resources.SECURITY_GROUP_RULE, events.AFTER_CREATE, self.update_security_group_rules),
-            (resources.SECURITY_GROUP_RULE, events.AFTER_DELETE, self.update_security_group_rules),
-            (resources.PORT, events.PRECOMMIT_CREATE, self.check_port),
-            (resources.PORT, events.PRECOMMIT_UPDATE, self.check_port),
-            (resources.PORT, events.AFTER_UPDATE, self.update_port_security_group),
-            (resources.PORT, events.AFTER_DELETE, self.remove_port_security_group),
+            (resources.SECURITY_GROUP, events.AFTER_CREATE, self.create_security_group, False),
+            (resources.SECURITY_GROUP, events.AFTER_DELETE, self.delete_security_group, False),
+            (resources.SECURITY_GROUP_RULE, events.AFTER_CREATE, self.update_security_group_rules, True),
+            (resources.SECURITY_GROUP_RULE, events.AFTER_DELETE, self.update_security_group_rules, True),
+            (resources.PORT, events.PRECOMMIT_CREATE, self.check_port, True),
+            (resources.PORT, events.PRECOMMIT_UPDATE, self.check_port, True),
+            (resources.PORT, events.AFTER_UPDATE, self.update_port_security_group, True),
+            (resources.PORT, events.AFTER_DELETE, self.remove_port_security_group, False),
         ]
-        for resource, event, callback in told:
-            registry.subscribe(callback, resource, event, _PRIORITY, cancellable=True)
+        for resource, event, callback, fails_the_request in told:
+            registry.subscribe(callback, resource, event, _PRIORITY, cancellable=fails_the_request)
 
     # Groups and their rules
 
     def create_security_group(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         """Of no consequence where it fails: a group is put on a switch again before a port there has it."""
-        for group in _groups([payload.resource_id]):
+        # A project's default group may be made within somebody's transaction: read in that.
+        for group in _groups([payload.resource_id], payload.context.elevated()):
             self._everywhere(group.id, "add_security_group", group)
 
     def update_security_group_rules(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
@@ -147,8 +148,8 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
     def check_port(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         """Raises OneGroupOnly, in the transaction: nothing of the request comes about."""
         port = payload.latest_state
-        amount = len(port.get("security_groups") or ())
-        if amount > 1 and _of_server(port) and ngs_utils.is_port_supported(port):
+        amount = len(_groups_of(port))
+        if amount > 1 and ngs_utils.is_port_supported(port):
             for place in self._places(port[portbindings.PROFILE]):
                 if not hasattr(self.switches[place.switch], "set_security_groups"):
                     raise OneGroupOnly(port=port["id"], amount=amount)
@@ -158,8 +159,7 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
         case, and a failure is logged."""
         before, now = payload.states[0], payload.latest_state
         had, has = self._bound_at(before), self._bound_at(now)
-        groups_before = set(before["security_groups"]) if _of_server(before) else set()
-        groups_now = set(now["security_groups"]) if _of_server(now) else set()
+        groups_before, groups_now = _groups_of(before), _groups_of(now)
         if _of_server(before):
             self._leave(had - has, now["id"], groups_before)
         if not (_of_server(now) or _of_server(before) or has != had):
@@ -178,7 +178,7 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
     def remove_port_security_group(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         port = payload.latest_state
         if _of_server(port):
-            self._leave(self._bound_at(port), port["id"], port["security_groups"])
+            self._leave(self._bound_at(port), port["id"], _groups_of(port))
 
     def _leave(self, places: Collection[Place], port_id: str, groups: Collection[str]) -> None:
         for place in places:
@@ -256,8 +256,13 @@ def _of_server(port: Any) -> bool:
     return str(port["device_owner"] or "").startswith(constants.DEVICE_OWNER_COMPUTE_PREFIX)
 
 
-def _groups(ids: Collection[str]) -> list[Any]:
+def _groups_of(port: Any) -> set[str]:
+    """Ids of the groups that a port has to have where it is bound."""
+    return set(port.get("security_groups") or ()) if _of_server(port) else set()
+
+
+def _groups(ids: Collection[str], context: Any = None) -> list[Any]:
     """The groups of these ids with their rules, without those that are gone by now."""
-    context = neutron_context.get_admin_context()
+    context = context or neutron_context.get_admin_context()
     found = (group_objects.SecurityGroup.get_object(context, id=one) for one in sorted(ids))
     return [group for group in found if group is not None]

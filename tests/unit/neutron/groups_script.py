@@ -1,5 +1,5 @@
-"""Run by test_groups under the OpenStack environment's Python: Neutron's API with ML2, networking-generic-switch and the
-plugin of security groups.
+"""Run by test_groups under the OpenStack environment's Python: Neutron's API with ML2, networking-generic-switch and
+the plugin of security groups.
 
     groups_script.py DIRECTORY
 
@@ -42,7 +42,7 @@ PROJECT = "7c9e667074254de1b8d1f0a9c0b1c2d3"
 
 def answer(request):
     method, path, body = request
-    context = neutron_context.Context(user_id="u", project_id=PROJECT, is_admin=True, roles=["admin"])
+    context = neutron_context.Context(user_id="u", project_id=PROJECT, is_admin=True, roles=["admin", "service"])
     made = webob.Request.blank(path, method=method, environ={"neutron.context": context})
     if body is not None:
         made.content_type = "application/json"

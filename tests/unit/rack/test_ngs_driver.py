@@ -160,8 +160,68 @@ def test_a_switch_that_is_not_there(drive: Driver) -> None:
 
 
 def test_what_it_cannot_do_is_refused(drive: Driver) -> None:
-    [answer] = drive(("add_security_group", {"sg": {}}))
+    [answer] = drive(("plug_switch_to_network", {"vni": 5000, "segmentation_id": 120}))
     assert answer["error"] == "GenericSwitchNotSupported"
+
+
+WEB = "0d1c6d1e-6d3b-4a8e-9c11-6f3a5c0b7e21"
+SSH = "5b0a4d0e-2d44-4b4e-8a52-0c1f7e6d9a32"
+HTTPS = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 443, "port_range_max": 443}
+FROM = {"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": "192.0.2.0/24"}
+
+
+def sg(sg_id: str, *rules: dict[str, Any]) -> dict[str, Any]:
+    return {"id": sg_id, "rules": rules}
+
+
+def filters(rack: StandaloneRack) -> dict[str, Any]:
+    found: dict[str, Any] = rack.call("switch", "GET", "/switches/leaf1/filters")["filters"]
+    return found
+
+
+def test_a_security_group_is_a_filter_with_its_rules(rack: StandaloneRack, drive: Driver) -> None:
+    same = [{**rule} for rule in (FROM, HTTPS)]
+    for rules in (same, same[::-1]):
+        assert drive(("add_security_group", {"sg": sg(WEB, *rules)})) == [{"value": None}]
+        assert filters(rack)[WEB] == [HTTPS, FROM], "in the same order whatever Neutron's is"
+    everything = {"direction": "egress", "ethertype": "IPv6", "remote_group_id": SSH}
+    group = {**HTTPS, "remote_address_group_id": WEB, "port_range_min": 0}
+    drive(("update_security_group", {"sg": sg(WEB, everything, group)}))
+    assert filters(rack)[WEB] == [everything, group]
+    answers = drive(("del_security_group", {"sg_id": WEB}), ("del_security_group", {"sg_id": WEB}))
+    assert answers == [{"value": None}] * 2
+    assert WEB not in filters(rack)
+
+
+def test_a_port_has_the_groups_that_were_bound_and_not_unbound(rack: StandaloneRack, drive: Driver) -> None:
+    port = {"port_id": "Ethernet7", "port_ids": ["Ethernet7"]}
+    answers = drive(
+        plug("Ethernet7", 150),
+        ("bind_security_group", {"sg": sg(WEB, HTTPS), **port}),
+        ("bind_security_group", {"sg": sg(SSH), **port}),
+        ("bind_security_group", {"sg": sg(WEB, HTTPS), **port}),
+        ("del_security_group", {"sg_id": WEB}),
+    )
+    assert "still on Ethernet7" in answers[-1]["text"], "without it everything would pass there"
+    assert [answer for answer in answers[:-1] if "error" in answer] == []
+    assert (rack.port("leaf1/Ethernet7")["filters"], filters(rack)[WEB]) == ([WEB, SSH], [HTTPS])
+    for _ in range(2):
+        assert drive(("unbind_security_group", {"sg_id": WEB, **port, "port_ids": []})) == [{"value": None}]
+    assert rack.port("leaf1/Ethernet7")["filters"] == [SSH]
+    drive(("set_security_groups", {"sgs": [sg(WEB, FROM)], "port_id": "Ethernet7"}))
+    assert (rack.port("leaf1/Ethernet7")["filters"], filters(rack)[WEB]) == ([WEB], [FROM])
+    drive(unplug("Ethernet7", 151))
+    assert rack.port("leaf1/Ethernet7")["filters"] == [WEB], "it is on another network, whose groups stay"
+    drive(unplug("Ethernet7", 150))
+    assert rack.port("leaf1/Ethernet7")["filters"] == []
+
+
+def test_a_group_that_the_switch_does_not_take_is_an_error(rack: StandaloneRack, drive: Driver) -> None:
+    rack.call("switch", "POST", "/faults", {"target": "leaf1/Ethernet8", "kind": "refuse", "match": "filter"})
+    [answer] = drive(("bind_security_group", {"sg": sg(WEB), "port_id": "Ethernet8", "port_ids": []}))
+    assert answer["error"] == "SimulatedSwitchError"
+    assert "locked by another session" in answer["text"]
+    assert rack.port("leaf1/Ethernet8")["filters"] == []
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,10 @@ def test_a_change_on_the_wrong_port_or_to_the_wrong_vlan(tmp_path: Path) -> None
         rack.call("switch", "POST", "/faults", {**fault, "kind": "wrong_vlan"})
         assert change(rack, port, untagged_vlan=101)["untagged_vlan"] == 101, "it says so"
         assert rack.port(port)["untagged_vlan"] == 102
+        rack.call("switch", "POST", "/faults", {**fault, "match": "filter", "kind": "wrong_vlan"})
+        rack.call("switch", "PUT", "/switches/leaf1/filters/web", {"rules": []})
+        change(rack, port, add_filters=["web"])
+        assert (rack.port(port)["untagged_vlan"], rack.port(port)["filters"]) == (102, ["web"]), "no VLAN was asked for"
 
 
 def test_a_vlan_that_is_in_use_is_not_removed(tmp_path: Path) -> None:
