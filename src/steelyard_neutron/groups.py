@@ -14,13 +14,15 @@ Devices are those of the mechanism driver whose section says `ngs_security_group
   port's groups, the request fails, and before the port is put on its network: Neutron says that a port is bound before
   its mechanism driver plugs it.
 * A port has several groups where the device can have several, that is, where it has a method `set_security_groups(sgs,
-  port_id)`: the port's groups are these and no others, whatever was there. Other devices have one access list for a
-  port, and a second group is refused.
+  port_id, leaving)`: the port's groups are these and no others, whatever was there. Other devices have one access list
+  for a port, and a second group is refused.
 
 What is done to a switch port is always taken from Neutron's database, under a lock of that switch port: events that
-overtake each other, or come twice, lead to the same end. The lock holds for the processes of one host. Neutron tells
-that a port is unbound just before its mechanism driver unplugs it: for the time of that request the switch port is on
-its network without groups.
+overtake each other, or come twice, lead to the same end. The lock holds for the processes of one host.
+
+Neutron tells that a port is unbound just before its mechanism driver unplugs it. A device with `set_security_groups`
+is told which VLANs those are, and takes VLAN and groups off in one change; on others the switch port is on its network
+without groups for the time of that request.
 
 A switch that was away when a rule changed gets it with the group's next change, and with the next port that is bound
 there.
@@ -42,6 +44,7 @@ from networking_generic_switch import utils as ngs_utils
 from networking_generic_switch.devices import utils as device_utils
 from neutron.db import models_v2
 from neutron.db.models import securitygroup as group_models
+from neutron.db.models import segment as segment_models
 from neutron.objects import securitygroup as group_objects
 from neutron.plugins.ml2 import models as ml2_models
 from neutron_lib import constants, exceptions
@@ -161,7 +164,7 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
         had, has = self._bound_at(before), self._bound_at(now)
         groups_before, groups_now = _groups_of(before), _groups_of(now)
         if _of_server(before):
-            self._leave(had - has, now["id"], groups_before)
+            self._leave(had - has, before)
         if not (_of_server(now) or _of_server(before) or has != had):
             return
         failed = False
@@ -178,25 +181,28 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
     def remove_port_security_group(self, resource: str, event: str, trigger: Any, payload: Any) -> None:
         port = payload.latest_state
         if _of_server(port):
-            self._leave(self._bound_at(port), port["id"], _groups_of(port))
+            self._leave(self._bound_at(port), port)
 
-    def _leave(self, places: Collection[Place], port_id: str, groups: Collection[str]) -> None:
+    def _leave(self, places: Collection[Place], port: Any) -> None:
         for place in places:
             try:
-                self._settle(place, groups, ())
+                self._settle(place, _groups_of(port), (), leaving=_vlans(port["network_id"]))
             except Exception:
-                LOG.exception("Security groups of port %s are still at %s", port_id, place)
+                LOG.exception("Security groups of port %s are still at %s", port["id"], place)
 
-    def _settle(self, place: Place, old: Collection[str], new: Collection[str]) -> None:
+    def _settle(
+        self, place: Place, old: Collection[str], new: Collection[str], *, leaving: Collection[int] = ()
+    ) -> None:
         """Make a switch port have the groups of the server's port that is bound there, if one is.
 
-        A device that can only bind and unbind is told of `old` and `new` ones that differ, the others it has.
+        `leaving`: VLANs that the port, if none is, is about to be unplugged from. A device that can only bind and
+        unbind is told of `old` and `new` groups that differ, the others it has.
         """
         device = self.switches[place.switch]
         with lockutils.lock(f"steelyard-groups-{place}", external=bool(cfg.CONF.oslo_concurrency.lock_path)):
             if hasattr(device, "set_security_groups"):
                 here = {group for there, group in self._bound(port_id=place.port_id) if there == place}
-                device.set_security_groups(_groups(here), place.port_id)
+                device.set_security_groups(_groups(here), place.port_id, () if here else leaving)
                 return
             ports: dict[str, set[str]] = {group: set() for group in (*old, *new)}
             for there, group in self._bound(group_ids=ports):
@@ -254,6 +260,18 @@ class SecurityGroups(generic_switch_sg.GenericSwitchSecurityGroupHandler):  # ty
 
 def _of_server(port: Any) -> bool:
     return str(port["device_owner"] or "").startswith(constants.DEVICE_OWNER_COMPUTE_PREFIX)
+
+
+@db_api.retry_db_errors  # type: ignore[untyped-decorator]
+def _vlans(network_id: str) -> list[int]:
+    segment = segment_models.NetworkSegment
+    query = sqlalchemy.select(segment.segmentation_id).where(
+        segment.network_id == network_id,
+        segment.network_type == constants.TYPE_VLAN,
+        segment.segmentation_id.is_not(None),
+    )
+    with db_api.CONTEXT_READER.using(neutron_context.get_admin_context()) as session:
+        return list(session.execute(query).scalars())
 
 
 def _groups_of(port: Any) -> set[str]:

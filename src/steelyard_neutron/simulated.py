@@ -167,12 +167,19 @@ class SimulatedSwitch(devices.GenericSwitchDevice):  # type: ignore[misc]
     def unbind_security_group(self, sg_id: str, port_id: str, port_ids: Any) -> None:
         self._change(port_id, {"remove_filters": [sg_id]})
 
-    def set_security_groups(self, sgs: Sequence[Any], port_id: str) -> None:
-        """Give a port these groups and no other, in one change. Not of networking-generic-switch:
-        `steelyard_neutron.groups` prefers it to binding and unbinding where a device has it."""
+    def set_security_groups(self, sgs: Sequence[Any], port_id: str, leaving: Sequence[int] = ()) -> None:
+        """Give a port these groups and no other, in one change; none of it while the port is on a VLAN of `leaving`.
+
+        Not of networking-generic-switch: `steelyard_neutron.groups` asks for it in place of binding and unbinding where
+        a device has it. `leaving` are VLANs that the port is about to be unplugged from, which takes its groups off in
+        the same change: until then it is not without them.
+        """
         for sg in sgs:
             self.add_security_group(sg)
-        self._change(port_id, {"filters": sorted(sg.id for sg in sgs)})
+        change: dict[str, Any] = {"filters": sorted(sg.id for sg in sgs)}
+        if leaving:
+            change["unless_untagged"] = sorted(leaving)
+        self._change(port_id, change)
 
     # What a simulated switch cannot do. Refused, so that nobody believes it was done.
 

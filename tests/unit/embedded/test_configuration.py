@@ -222,3 +222,5 @@ def test_with_a_controller_neutron_asks_it_for_everything_and_configures_no_swit
     alone = parsed(generate(cloud)["etc/neutron/neutron.conf"])
     assert "contrail" not in alone
     assert "ipam_driver" not in alone["DEFAULT"]
+    assert neutron["DEFAULT"]["service_plugins"] == "segments,trunk"
+    assert alone["DEFAULT"]["service_plugins"] == "segments,trunk,steelyard_groups"

@@ -210,6 +210,7 @@ def test_a_port_has_the_groups_that_were_bound_and_not_unbound(rack: StandaloneR
     assert rack.port("leaf1/Ethernet7")["filters"] == [SSH]
     drive(("set_security_groups", {"sgs": [sg(WEB, FROM)], "port_id": "Ethernet7"}))
     assert (rack.port("leaf1/Ethernet7")["filters"], filters(rack)[WEB]) == ([WEB], [FROM])
+    drive(("set_security_groups", {"sgs": [], "port_id": "Ethernet7", "leaving": [150]}))
     drive(unplug("Ethernet7", 151))
     assert rack.port("leaf1/Ethernet7")["filters"] == [WEB], "it is on another network, whose groups stay"
     drive(unplug("Ethernet7", 150))

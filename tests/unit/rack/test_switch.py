@@ -79,6 +79,7 @@ def test_every_change_is_in_the_log_with_its_time_and_nothing_else_is(rack: Stan
         ({"add_filters": "web"}, 400),
         ({"remove_filters": [1]}, 400),
         ({"add_filters": ["never-made"]}, 409),
+        ({"filters": [], "unless_untagged": 5}, 400),
         ({"filters": ["never-made"]}, 409),
     ],
 )
@@ -153,9 +154,17 @@ def test_filters_are_added_and_removed_one_at_a_time(rack: StandaloneRack) -> No
     rack.call("switch", "POST", "/faults", {"target": port, "kind": "not_applied", "match": "filter", "times": 1})
     change(rack, port, remove_filters=["web"])
     assert change(rack, port, remove_filters=["web"], add_filters=["dns"])["filters"] == ["dns", "ssh"]
+    rack.call("switch", "POST", "/faults", {"target": port, "kind": "refuse", "match": "filter", "times": 1})
+    with pytest.raises(Unavailable, match="409"):
+        change(rack, port, filters=[], unless_untagged=[141])
+    change(rack, port, filters=[], unless_untagged=[139, 140])
+    assert rack.port(port)["filters"] == ["dns", "ssh"], "it is still on one of those"
     change(rack, port, untagged_vlan=None, filters=[], only_if_untagged=141)
     assert rack.port(port)["filters"] == ["dns", "ssh"], "it is on another VLAN, whose filters stay"
     change(rack, port, untagged_vlan=None, filters=[], only_if_untagged=140)
+    assert rack.port(port)["filters"] == []
+    change(rack, port, add_filters=["web"])
+    change(rack, port, filters=[], unless_untagged=[139, 140])
     assert rack.port(port)["filters"] == []
 
 

@@ -4,7 +4,8 @@
 * `GET /switches/{name}/ports`                        every port at once: the read-back
 * `GET|PATCH /switches/{name}/ports/{port}`           `{untagged_vlan?, add_tagged?, remove_tagged?, clear_tagged?,
                                                       enabled?, lag?, filters?, add_filters?, remove_filters?}`;
-                                                      with `only_if_untagged` the change is made only if that VLAN is on
+                                                      with `only_if_untagged` the change is made only if that VLAN is
+                                                      on, with `unless_untagged` if none of those VLANs is
 * `PUT|DELETE /switches/{name}/vlans/{id}`            VLANs
 * `GET /switches/{name}/filters`                      filters (access lists) with their rules
 * `PUT|DELETE /switches/{name}/filters/{filter}`      `{rules}`; a port is given filters by their names
@@ -35,7 +36,8 @@ LOG = logging.getLogger("steelyard.rack.switch")
 OPERATIONS = frozenset({"read", "plug", "unplug", "vlan", "filter"})
 _FILTER_FIELDS = frozenset({"filters", "add_filters", "remove_filters"})
 _CHANGE_FIELDS = _FILTER_FIELDS | {
-    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "lag",
+    "untagged_vlan", "add_tagged", "remove_tagged", "clear_tagged", "enabled", "only_if_untagged", "unless_untagged",
+    "lag",
 }  # fmt: skip
 _MAX_LAG_NAME = 64
 _MAX_FILTERS, _MAX_RULES = 16, 1024
@@ -238,7 +240,7 @@ async def serve(home: RackHome, stop: asyncio.Event) -> None:
 
 def _operation(body: Mapping[str, Any]) -> str:
     """What a PATCH is to a fault."""
-    if body and body.keys() <= _FILTER_FIELDS:
+    if body.keys() & _FILTER_FIELDS and body.keys() <= _FILTER_FIELDS | {"unless_untagged"}:
         return "filter"
     return "unplug" if body.get("untagged_vlan", 0) is None or body.get("remove_tagged") else "plug"
 
@@ -248,6 +250,8 @@ def _changed(port: Port, body: Mapping[str, Any]) -> Port:
     if unknown := sorted(set(body) - _CHANGE_FIELDS):
         raise Invalid(f"Unknown fields: {', '.join(unknown)}", code="port_fields")
     if "only_if_untagged" in body and port.untagged_vlan != body["only_if_untagged"]:
+        return port
+    if port.untagged_vlan in _vlans(body, "unless_untagged"):
         return port
     clear, lag = body.get("clear_tagged", False), body.get("lag", port.lag)
     if not isinstance(clear, bool) or not (lag is None or (isinstance(lag, str) and 0 < len(lag) <= _MAX_LAG_NAME)):
