@@ -63,8 +63,6 @@ class Groups:
 
     def start(self) -> None:
         sections = ml2_sections(self.rack.rack, self.rack.home, switch_port=self.rack.ports["rack_switch"])
-        for section in sections.values():
-            section["steelyard_timeout"] = "1"
         one = {"device_type": "netmiko_fake", "ip": "127.0.0.1", "ngs_physical_networks": "physnet1"}
         sections[f"genericswitch:{OLD_SWITCH}"] = {**one, "ngs_security_groups_enabled": "true"}
         sections[f"genericswitch:{OPTED_OUT}"] = {**one, "ngs_security_groups_enabled": "false"}

@@ -213,8 +213,9 @@ def test_changes_at_the_same_time_end_as_neutron_says(neutron: Groups) -> None:
     groups = [neutron.group() for _ in range(4)]
     port = neutron.port(neutron.network(), security_groups=[])
     neutron.bind(port, *BOND)
-    for number in range(3):
-        wanted = [groups[: 1 + (number + turn) % 4] for turn in range(6)]
+    for _ in range(3):
+        neutron.fault(ONE, "slow", seconds=0.6, times=1)  # the first change gets there after the others
+        wanted = [groups[: 1 + turn] for turn in range(4)]
         neutron.at_once([("PUT", f"/ports/{port['id']}", {"port": {"security_groups": each}}) for each in wanted])
         now = sorted(neutron("GET", f"/ports/{port['id']}")["security_groups"])
         assert [neutron.at(place)[1] for place in BOND] == [now] * 2
