@@ -224,3 +224,5 @@ def test_with_a_controller_neutron_asks_it_for_everything_and_configures_no_swit
     assert "ipam_driver" not in alone["DEFAULT"]
     assert neutron["DEFAULT"]["service_plugins"] == "segments,trunk"
     assert alone["DEFAULT"]["service_plugins"] == "segments,trunk,steelyard_groups"
+    unfiltered = parsed(generate(replace(cloud, filters=False))["etc/neutron/neutron.conf"])
+    assert unfiltered["DEFAULT"]["service_plugins"] == "segments,trunk"

@@ -27,8 +27,7 @@ def neutron_conf(cloud: Description) -> Sections:
         "DEFAULT": {
             "use_stderr": True,
             "core_plugin": "ml2",
-            # On a controller, that enforces security groups itself.
-            "service_plugins": "segments,trunk" + (",steelyard_groups" if cloud.network == "neutron" else ""),
+            "service_plugins": ",".join(["segments", "trunk", *_groups(cloud)]),
             "transport_url": cloud.rpc,
             "auth_strategy": "keystone",
             "api_paste_config": str(cloud.openstack / "etc" / "neutron" / "api-paste.ini"),
@@ -53,6 +52,11 @@ def neutron_conf(cloud: Description) -> Sections:
         "ironic": cloud.login("ironic"),
         **_controller(cloud),
     }
+
+
+def _groups(cloud: Description) -> list[str]:
+    """What puts security groups on the switches. A controller does that itself."""
+    return ["steelyard_groups"] if cloud.network == "neutron" and cloud.filters else []
 
 
 def _controller(cloud: Description) -> Sections:
