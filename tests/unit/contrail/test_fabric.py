@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import pytest
 
 from steelyard.embedded.contrail.database import Database
-from steelyard.embedded.contrail.fabric import FabricManager, PortConfig, Switches, wanted
+from steelyard.embedded.contrail.fabric import FabricManager, Switches
 from steelyard.embedded.contrail.frame import FAULT_KINDS, OPERATIONS
 from steelyard.embedded.contrail.hardware import seed
+from steelyard.embedded.contrail.port_config import PortConfig, wanted
 from steelyard.embedded.contrail.resources import Resources
 from steelyard.embedded.contrail.schema import TYPES
 from steelyard.embedded.contrail.service import rules
@@ -129,8 +130,8 @@ def test_members_of_a_bond_are_aggregated_on_switches_that_can(tmp_path: Path, k
         server.shutdown()
     first, second = ({"lag": "lacp"}, {"lag": None}) if knows else ({}, {})
     assert Switch.changes == [
-        {"untagged_vlan": 5, "enabled": True, "add_tagged": [6], "remove_tagged": [7], **first},
-        {"untagged_vlan": 5, "enabled": True, "remove_tagged": [6], **second},
+        {"untagged_vlan": 5, "enabled": True, "filters": [], "add_tagged": [6], "remove_tagged": [7], **first},
+        {"untagged_vlan": 5, "enabled": True, "filters": [], "remove_tagged": [6], **second},
     ]
 
 
@@ -253,7 +254,7 @@ def test_a_controller_that_lies_says_nothing_of_it(scene: Scene) -> None:
     interface = scene.interface(scene.network(), "leaf1/Ethernet10", vlan=17)
     scene.settled()
     believed = scene.controller.control("GET", "/fabric")["believed"]["leaf1/Ethernet10"]
-    assert believed == {"untagged": 17, "tagged": [], "lacp": False}
+    assert believed == {"untagged": 17, "tagged": [], "lacp": False, "filters": []}
     assert scene.port("leaf1/Ethernet10") == (DISCOVERY, [])
     assert scene.show(VMI, interface)["virtual_port_group_back_refs"]  # in the config all is well
 

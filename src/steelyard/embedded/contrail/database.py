@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS thing (uuid TEXT PRIMARY KEY, sequence INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS address (network TEXT, address TEXT, owner TEXT NOT NULL, PRIMARY KEY (network, address))
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pushed (port TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS filter (switch TEXT, name TEXT, PRIMARY KEY (switch, name)) WITHOUT ROWID;
 """
 
 
@@ -181,6 +182,16 @@ class Database:
 
     def note_pushed(self, port: str, content: dict[str, Any]) -> None:
         self._file.execute("INSERT OR REPLACE INTO pushed (port, content) VALUES (?, ?)", (port, json.dumps(content)))
+
+    def filters(self) -> set[tuple[str, str]]:
+        """Switch and name of the filters that a switch may have been given."""
+        return {(switch, name) for switch, name in self._file.execute("SELECT switch, name FROM filter")}
+
+    def note_filter(self, switch: str, name: str) -> None:
+        self._file.execute("INSERT OR IGNORE INTO filter (switch, name) VALUES (?, ?)", (switch, name))
+
+    def forget_filter(self, switch: str, name: str) -> None:
+        self._file.execute("DELETE FROM filter WHERE switch = ? AND name = ?", (switch, name))
 
     def close(self) -> None:
         self._file.close()

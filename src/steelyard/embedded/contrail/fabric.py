@@ -3,9 +3,8 @@
 It works as a real one does: some time after the change, by itself, again and again until the switch has taken it, and
 without a word in the config API about how far it is. `GET /control/fabric` tells tests.
 
-A simulated switch has VLANs and no overlay, so a network is on a port as its VLAN: the one that the interface asks for
-(`tor_port_vlan_id` untagged, `sub_interface_vlan_tag` tagged), else that of the network. Of two untagged interfaces on
-one group (trap 1) the later has the port untagged and the earlier one tagged: the port is in both networks.
+A port gets its VLANs and its filters in one change, after the switch has the filters with their rules: it carries no
+network without them. Filters of groups that are on no port of a switch any more are removed from it later.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import json
 import logging
 import time
 import urllib.parse
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +24,9 @@ from typing import Any
 
 import aiohttp
 
-from steelyard.embedded.contrail.database import Database, Thing
-from steelyard.embedded.contrail.networks import vlan_of
-from steelyard.embedded.contrail.port_groups import ROOT, vlan_on_port
+from steelyard.embedded.contrail.database import Database
+from steelyard.embedded.contrail.filters import Filter, Rule
+from steelyard.embedded.contrail.port_config import PortConfig, restored, wanted, wanted_on
 from steelyard.embedded.rack.faults import Fault, Faults
 
 LOG = logging.getLogger("steelyard.contrail.fabric")
@@ -42,62 +42,11 @@ _LACP = "lacp"
 """How a simulated switch calls the group of a port that finds its fellows by LACP."""
 _MOST_AT_ONCE = 16
 """Writes under way."""
+UNUSED_SECONDS = 2.0
+"""A filter is on no port of its switch -> it is removed from the switch: the next server may have the same group."""
 
-
-@dataclass(frozen=True, slots=True)
-class PortConfig:
-    """What a switch port is to carry."""
-
-    untagged: int | None = None
-    tagged: tuple[int, ...] = ()
-    lacp: bool = False
-    """Whether it is one of several that are aggregated."""
-
-    def as_json(self) -> dict[str, Any]:
-        return {"untagged": self.untagged, "tagged": list(self.tagged), "lacp": self.lacp}
-
-
-def wanted(database: Database) -> dict[tuple[str, str], PortConfig]:
-    """(switch, port) -> what it is to carry, for every physical interface in a port group."""
-    found = {}
-    for group in database.of_type("virtual-port-group"):
-        config = _config(database, group)
-        for uuid in group.targets("physical_interface_refs"):
-            physical = database[uuid]
-            found[(physical.fq_name[1], port_id(physical))] = config
-    return found
-
-
-def wanted_on(database: Database, switch: str, port: str) -> PortConfig:
-    """The same for one port."""
-    physical = database.find("physical-interface", (ROOT, switch, port.replace(":", "_")))
-    group = next(database.referrers(physical.uuid, "virtual-port-group"), None) if physical is not None else None
-    return PortConfig() if group is None else _config(database, group)
-
-
-def port_id(physical: Thing) -> str:
-    """The port as its switch calls it: names in the config API cannot hold a colon."""
-    return str(physical.properties.get("physical_interface_port_id") or physical.properties["display_name"])
-
-
-def _config(database: Database, group: Thing) -> PortConfig:
-    untagged: list[int] = []
-    tagged: set[int] = set()
-    for uuid in group.targets("virtual_machine_interface_refs"):
-        interface = database[uuid]
-        vlan, is_tagged = vlan_on_port(interface)
-        networks = interface.targets("virtual_network_refs")
-        vlan = vlan or (vlan_of(database[networks[0]]) if networks else 0)
-        if not vlan:
-            continue
-        if is_tagged:
-            tagged.add(vlan)
-        else:
-            untagged.append(vlan)
-    native = untagged[-1] if untagged else None
-    aggregated = len(group.targets("physical_interface_refs")) > 1
-    lacp = aggregated and group.properties.get("virtual_port_group_lacp_enabled") is not False
-    return PortConfig(native, tuple(sorted((tagged | set(untagged)) - {native})), lacp)
+Key = tuple[str, str]
+"""Switch and port, or switch and filter."""
 
 
 class Switches:
@@ -111,20 +60,49 @@ class Switches:
         self._session: aiohttp.ClientSession | None = None
         self._aggregates: dict[str, bool] = {}
         """Switch -> whether it knows of aggregation: its ports say in which group they are then."""
+        self._rules: dict[Key, tuple[Rule, ...]] = {}
+        """What the filters are that a switch has taken from this process."""
+        self._one_at_a_time: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """For each filter of a switch."""
 
     async def write(self, switch: str, port: str, config: PortConfig, before: PortConfig) -> None:
         """Make a port carry `config` and nothing of `before` beside it. Raises OSError when it was not done."""
-        path = f"/switches/{urllib.parse.quote(switch, safe='')}/ports/{urllib.parse.quote(port, safe='')}"
+        path = _path(switch, "ports", port)
         if switch not in self._aggregates:
             self._aggregates[switch] = "lag" in await self._ask("GET", path)
+        for each in config.filters:
+            await self._put_filter(switch, each)
         change: dict[str, Any] = {"untagged_vlan": config.untagged, "enabled": True}
+        change["filters"] = [each.name for each in config.filters]
         if config.tagged:
             change["add_tagged"] = list(config.tagged)
         if gone := sorted(set(before.tagged) - set(config.tagged)):
             change["remove_tagged"] = gone
         if self._aggregates[switch]:
             change["lag"] = _LACP if config.lacp else None
-        await self._ask("PATCH", path, change)
+        try:
+            await self._ask("PATCH", path, change)
+        except OSError:
+            # It may have lost a filter: the next attempt tells it them all again.
+            for each in config.filters:
+                self._rules.pop((switch, each.name), None)
+            raise
+
+    async def _put_filter(self, switch: str, wanted: Filter) -> None:
+        key = (switch, wanted.name)
+        async with self._one_at_a_time[key]:
+            if self._rules.get(key) == wanted.rules:
+                return
+            self._rules.pop(key, None)
+            await self._ask("PUT", _path(switch, "filters", wanted.name), {"rules": list(wanted.rules)})
+            self._rules[key] = wanted.rules
+
+    async def remove_filter(self, switch: str, name: str) -> None:
+        """Raises OSError when it was not done, as while a port has it."""
+        key = (switch, name)
+        async with self._one_at_a_time[key]:
+            self._rules.pop(key, None)
+            await self._ask("DELETE", _path(switch, "filters", name))
 
     async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         if self._session is None:
@@ -146,6 +124,10 @@ class Switches:
             await self._session.close()
 
 
+def _path(switch: str, kind: str, name: str) -> str:
+    return f"/switches/{urllib.parse.quote(switch, safe='')}/{kind}/{urllib.parse.quote(name, safe='')}"
+
+
 @dataclass(slots=True)
 class _Due:
     at: float
@@ -162,18 +144,22 @@ class FabricManager:
         self._switches = switches
         self._faults = faults
         self._push_seconds = push_seconds
-        self._pushed: dict[tuple[str, str], PortConfig] = {}
-        self._unsure: set[tuple[str, str]] = set()
+        self._pushed: dict[Key, PortConfig] = {}
+        self._unsure: set[Key] = set()
         """Ports whose last write has begun and not been answered."""
         for port, content in database.pushed().items():
             switch, _, name = port.partition("/")
-            self._pushed[(switch, name)] = PortConfig(content["untagged"], tuple(content["tagged"]), content["lacp"])
+            self._pushed[(switch, name)] = restored(content)
             if not content["sure"]:
                 self._unsure.add((switch, name))
-        self._due: dict[tuple[str, str], _Due] = {}
+        self._due: dict[Key, _Due] = {}
+        self._filters: set[Key] = database.filters()
+        """Those that switches may have from here."""
+        self._unused: dict[Key, _Due] = {}
+        """Those of them that are on no port."""
         self._wake = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
-        self._writing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._writing: dict[Key, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         database.on_commit = self._wake.set
 
@@ -188,6 +174,15 @@ class FabricManager:
                 self._due.setdefault(key, _Due(now + self._push_seconds))
             else:
                 self._due.pop(key, None)
+        used = self._filters_in(self._pushed) | self._filters_in(asked)
+        for key in self._filters - used:
+            self._unused.setdefault(key, _Due(now + UNUSED_SECONDS))
+        for key in self._unused.keys() & used:
+            del self._unused[key]
+
+    @staticmethod
+    def _filters_in(ports: Mapping[Key, PortConfig]) -> set[Key]:
+        return {(switch, each.name) for (switch, _), config in ports.items() for each in config.filters}
 
     def state(self) -> dict[str, Any]:
         """What it believes, and what it has yet to do."""
@@ -198,6 +193,7 @@ class FabricManager:
                 f"{switch}/{port}": {"attempts": due.attempts, "problem": due.problem}
                 for (switch, port), due in self._due.items()
             },
+            "filters": sorted("/".join(key) for key in self._filters),
         }
 
     async def run(self) -> None:
@@ -207,13 +203,15 @@ class FabricManager:
                 self._wake.clear()
                 self.look()
                 now, later = time.monotonic(), []
-                for key, due in list(self._due.items()):
+                ports = [(key, due, self._push) for key, due in self._due.items()]
+                filters = [(key, due, self._remove_filter) for key, due in self._unused.items()]
+                for key, due, work in (*ports, *filters):
                     if key in self._writing:
                         continue
                     if due.at > now:
                         later.append(due.at)
                         continue
-                    self._writing[key] = asyncio.create_task(self._push(key, due))
+                    self._writing[key] = asyncio.create_task(work(key, due))
                     self._writing[key].add_done_callback(functools.partial(self._written, key, due))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), min(later, default=now + 3600.0) - now)
@@ -222,21 +220,25 @@ class FabricManager:
             for task in [*self._writing.values(), *self._late]:
                 task.cancel()
 
-    def _written(self, key: tuple[str, str], due: _Due, task: asyncio.Task[None]) -> None:
+    def _written(self, key: Key, due: _Due, task: asyncio.Task[None]) -> None:
         del self._writing[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             LOG.error("%s/%s: a bug of the fabric manager", *key, exc_info=error)
             due.at = time.monotonic() + RETRY_SECONDS[-1]
         self._wake.set()
 
-    async def _push(self, key: tuple[str, str], due: _Due) -> None:
+    async def _push(self, key: Key, due: _Due) -> None:
         switch, port = key
         try:
             async with self._slots:
                 config = wanted_on(self._database, switch, port)
                 before = self._pushed.get(key, PortConfig())
-                both = PortConfig(before.untagged, tuple(sorted({*before.tagged, *config.tagged})))
+                filters = {each.name: each for each in (*before.filters, *config.filters)}
+                both = PortConfig(
+                    before.untagged, tuple(sorted({*before.tagged, *config.tagged})), filters=tuple(filters.values())
+                )
                 self._note(key, both, sure=False)
+                self._note_filters(switch, config)
                 await self._write(key, config, before, self._faults.take("push", f"{switch}/{port}", switch))
         except OSError as error:
             due.attempts += 1
@@ -247,15 +249,34 @@ class FabricManager:
         self._note(key, config, sure=True)
         self._due.pop(key, None)
 
-    def _note(self, key: tuple[str, str], config: PortConfig, *, sure: bool) -> None:
+    def _note(self, key: Key, config: PortConfig, *, sure: bool) -> None:
         self._pushed[key] = config
         if sure:
             self._unsure.discard(key)
         else:
             self._unsure.add(key)
-        self._database.note_pushed("/".join(key), {**config.as_json(), "sure": sure})
+        self._database.note_pushed("/".join(key), {**config.stored(), "sure": sure})
 
-    async def _write(self, key: tuple[str, str], config: PortConfig, before: PortConfig, fault: Fault | None) -> None:
+    def _note_filters(self, switch: str, config: PortConfig) -> None:
+        for each in config.filters:
+            if (switch, each.name) not in self._filters:
+                self._filters.add((switch, each.name))
+                self._database.note_filter(switch, each.name)
+
+    async def _remove_filter(self, key: Key, due: _Due) -> None:
+        try:
+            async with self._slots:
+                await self._switches.remove_filter(*key)
+        except OSError as error:  # on a port all the same, for one that was written by mistake
+            due.at = time.monotonic() + RETRY_SECONDS[-1]
+            LOG.info("filter %s stays on %s for now: %s", key[1], key[0], error)
+            return
+        self._unused.pop(key, None)
+        if key not in self._filters_in(self._pushed):  # else a port has begun to get it meanwhile
+            self._filters.discard(key)
+            self._database.forget_filter(*key)
+
+    async def _write(self, key: Key, config: PortConfig, before: PortConfig, fault: Fault | None) -> None:
         switch, port = key
         match fault.kind if fault is not None else None:
             case "refuse" | "drop" | "hang" | "garbage":
@@ -275,7 +296,7 @@ class FabricManager:
                 config = replace(config, untagged=None if config.untagged is None else config.untagged + 1)
         await self._switches.write(switch, port, config, before)
 
-    def _later(self, seconds: float, key: tuple[str, str], config: PortConfig, before: PortConfig) -> None:
+    def _later(self, seconds: float, key: Key, config: PortConfig, before: PortConfig) -> None:
         async def write() -> None:
             await asyncio.sleep(seconds)
             try:
