@@ -24,7 +24,7 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.plugins import directory
 from oslo_log import log
 
-from steelyard_neutron.contrail import objects
+from steelyard_neutron.contrail import objects, security_groups
 from steelyard_neutron.contrail.addresses import Subnet
 from steelyard_neutron.contrail.client import Refused, Unreachable
 from steelyard_neutron.contrail.controller_view import (
@@ -34,6 +34,7 @@ from steelyard_neutron.contrail.controller_view import (
     same_port,
     same_subnet,
 )
+from steelyard_neutron.contrail.group_objects import same_group
 from steelyard_neutron.contrail.neutron_view import NeutronView, is_allocated, read
 from steelyard_neutron.contrail.parts import (
     Parts,
@@ -126,7 +127,8 @@ class Comparison:
         self, context: Any, controller: ControllerView, neutron: NeutronView
     ) -> Iterator[tuple[str, Repair]]:
         mirror = self._parts.mirror
-        if any(network not in controller.networks for network in neutron.networks):
+        missing = neutron.networks.keys() - controller.networks.keys()
+        if missing or neutron.security_groups.keys() - controller.security_groups.keys():
             mirror.forget()
         for network in neutron.networks.values():
             if not same_network(network, controller.networks.get(network["id"])):
@@ -140,6 +142,12 @@ class Comparison:
                     f"subnet {subnet['id']} is missing or different at the controller",
                     partial(mirror.ensure_subnet, subnet),
                 )
+        for group_id, group in neutron.security_groups.items():
+            if not same_group(group, controller.security_groups.get(group_id), mirror.group_name):
+                yield (
+                    f"security group {group_id} is missing or different at the controller",
+                    partial(security_groups.ensure, context, group_id),
+                )
         for port in neutron.ports.values():
             yield from self._port(context, controller, neutron, port)
 
@@ -151,12 +159,12 @@ class Comparison:
         if present is None or objects.references(present, objects.NETWORK) != [port["network_id"]]:
             yield (
                 f"port {port_id} is missing at the controller, or in another network",
-                lambda: mirror.ensure_port(self._again(context, port_id)),
+                lambda: mirror.ensure_port(self._with_groups(context, port_id)),
             )
         elif not same_port(port, present):
             yield (
-                f"port {port_id} has another name, MAC address or owner at the controller",
-                lambda: mirror.change_port(self._again(context, port_id)),
+                f"port {port_id} has another name, MAC address or owner, or other security groups, at the controller",
+                lambda: mirror.change_port(self._with_groups(context, port_id)),
             )
         foreign = controller.foreign_macs.get((port["network_id"], str(port["mac_address"]).lower()))
         if foreign is not None:
@@ -219,6 +227,12 @@ class Comparison:
         port: Mapping[str, Any] = directory.get_plugin().get_port(context, port_id)
         return port
 
+    def _with_groups(self, context: Any, port_id: str) -> Mapping[str, Any]:
+        """The same, when the controller has its security groups."""
+        port = self._again(context, port_id)
+        security_groups.ensure_for(context, port)
+        return port
+
     def _take(self, context: Any, neutron: NeutronView, port_id: str, fixed: Mapping[str, str]) -> str | None:
         if fixed not in self._again(context, port_id)["fixed_ips"]:
             return "the port has left it"
@@ -227,10 +241,10 @@ class Comparison:
         return None
 
     def _give(self, context: Any, port_id: str, address: str) -> None:
-        self._parts.mirror.ensure_port(self._again(context, port_id), [address])
+        self._parts.mirror.ensure_port(self._with_groups(context, port_id), [address])
 
     def _bind(self, context: Any, neutron: NeutronView, port_id: str) -> str | None:
-        port = self._again(context, port_id)
+        port = self._with_groups(context, port_id)
         if not is_bound_here(port):
             return "the port has been unbound"
         vlan = neutron.vlan(port["network_id"])
@@ -279,13 +293,15 @@ class Comparison:
             yield what, partial(self._free, context, subnet_id, address, uuid)
         removals: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any], Callable[[str], None]], ...] = (
             ("port", controller.ports, neutron.ports, self._remove_port),
+            ("security group", controller.security_groups, neutron.security_groups, mirror.remove_group),
             ("subnet", controller.subnets, neutron.subnets, mirror.remove_subnet),
             ("network", controller.networks, neutron.networks, mirror.remove_network),
         )
         for word, there, here, remove in removals:
             for uuid in there.keys() - here.keys():
                 what = f"{word} {uuid} is unknown to Neutron"
-                yield what, partial(self._unless_known, f"get_{word}", context, uuid, remove)
+                getter = f"get_{word.replace(' ', '_')}"
+                yield what, partial(self._unless_known, getter, context, uuid, remove)
 
     def _release(self, context: Any, port_id: str) -> str | None:
         port = self._again(context, port_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard_neutron.contrail import objects
+from steelyard_neutron.contrail import group_objects, objects
 from steelyard_neutron.contrail.mirror import Mirror
 from steelyard_neutron.contrail.parts import segments_of
 
@@ -17,6 +17,7 @@ class ControllerView:
 
     networks: Mapping[str, Mapping[str, Any]]
     subnets: Mapping[str, Mapping[str, Any]]
+    security_groups: Mapping[str, Mapping[str, Any]]
     ports: Mapping[str, Mapping[str, Any]]
     addresses: Mapping[tuple[str, str], Mapping[str, Any]]
     """By subnet and address."""
@@ -27,7 +28,7 @@ class ControllerView:
 
 
 def read_controller(mirror: Mirror) -> ControllerView:
-    """Everything, in five lists."""
+    """Everything, in six lists."""
     controller, owner = mirror.controller, mirror.owner
 
     def owned(listed: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -39,7 +40,7 @@ def read_controller(mirror: Mirror) -> ControllerView:
     interfaces_there = controller.every(
         objects.PORT, "display_name", "virtual_network_refs", "virtual_machine_interface_mac_addresses",
         "virtual_machine_interface_device_owner", "virtual_machine_interface_bindings",
-        "virtual_machine_interface_properties",
+        "virtual_machine_interface_properties", group_objects.FIELD,
     )  # fmt: skip
     ports = owned(interfaces_there)
     foreign_macs = {
@@ -61,6 +62,7 @@ def read_controller(mirror: Mirror) -> ControllerView:
             "network_ipam_refs",
         ),
         subnets=mine(objects.IPAM, "display_name", "network_ipam_mgmt"),
+        security_groups=mine(group_objects.KIND, "display_name", "security_group_entries"),
         ports=ports,
         addresses={
             (str(one.get("subnet_uuid")), str(one.get("instance_ip_address"))): one
@@ -103,6 +105,8 @@ def same_subnet(subnet: Mapping[str, Any], controller: ControllerView) -> bool:
 
 
 def same_port(port: Mapping[str, Any], present: Mapping[str, Any]) -> bool:
-    """Name, MAC address and owner."""
+    """Name, MAC address, owner and security groups."""
     wanted = objects.port_changes(port)
-    return all(objects.same(value, present.get(key)) for key, value in wanted.items() if key != "id_perms")
+    return group_objects.same_groups(port, present) and all(
+        objects.same(value, present.get(key)) for key, value in wanted.items() if key != "id_perms"
+    )

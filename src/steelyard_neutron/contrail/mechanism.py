@@ -1,4 +1,4 @@
-"""`mechanism_drivers = steelyard_contrail`: every network, subnet and port of Neutron's is the controller's too.
+"""`mechanism_drivers = steelyard_contrail`: networks, subnets, ports and security groups are the controller's too.
 
 A port of a server is bound by the controller, to the switch ports in its binding profile, and ACTIVE only when the
 controller has it there. What the controller does not say yes to fails: the creation of a network or port is undone by
@@ -18,7 +18,7 @@ from neutron_lib.callbacks import events, registry, resources
 from neutron_lib.plugins.ml2 import api
 from oslo_log import log
 
-from steelyard_neutron.contrail import objects, settings, transactions, trunk
+from steelyard_neutron.contrail import group_objects, objects, security_groups, settings, transactions, trunk
 from steelyard_neutron.contrail.client import Refused, Unreachable
 from steelyard_neutron.contrail.parts import (
     addresses_of,
@@ -51,6 +51,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
         """Read the configuration, and compare with the controller from when the process serves."""
         parts()
         self._trunks = trunk.ContrailTrunkDriver.create()
+        security_groups.subscribe()
         registry.subscribe(_start_comparing, resources.PROCESS, events.AFTER_INIT)
 
     @property
@@ -78,6 +79,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
     def create_port_postcommit(self, context: Any) -> None:
         port = context.current
         addresses = addresses_of(port)
+        security_groups.ensure_for(context.plugin_context, port)
         try:
             parts().mirror.ensure_port(port, addresses)
         except Refused as error:
@@ -98,7 +100,9 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
 
     def update_port_postcommit(self, context: Any) -> None:
         port, original = context.current, context.original
-        if any(port.get(name) != original.get(name) for name in _PORT_ATTRIBUTES):
+        regrouped = group_objects.groups_of(port) != group_objects.groups_of(original)
+        if regrouped or any(port.get(name) != original.get(name) for name in _PORT_ATTRIBUTES):
+            security_groups.ensure_for(context.plugin_context, port)
             parts().mirror.change_port(port)
         if port.get("fixed_ips") != original.get("fixed_ips"):
             parts().mirror.keep_addresses(port["id"], port["fixed_ips"], addresses_of(port))
@@ -133,6 +137,7 @@ class ContrailMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
             return
         plugin_context = context.plugin_context
         try:
+            security_groups.ensure_for(plugin_context, port)
             parts().switch_ports.bind(
                 port,
                 int(segment["segmentation_id"]),

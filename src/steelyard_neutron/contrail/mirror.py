@@ -1,6 +1,6 @@
-"""Neutron's networks, subnets and ports, kept at the controller: made, changed, removed; each call may be repeated.
+"""Neutron's networks, subnets, security groups and ports, kept at the controller: made, changed, removed.
 
-Raises Unreachable or Refused where the controller does not say yes (client.py).
+Each call may be repeated. Raises Unreachable or Refused where the controller does not say yes (client.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from oslo_log import log
 
-from steelyard_neutron.contrail import objects
+from steelyard_neutron.contrail import group_objects, objects
 from steelyard_neutron.contrail.client import Controller, Refused
 
 LOG = log.getLogger(__name__)
@@ -25,6 +25,7 @@ class Mirror:
         self._domain = domain
         self._projects: dict[str, list[str]] = {}
         self._networks: dict[str, list[str]] = {}
+        self._groups: dict[str, list[str]] = {}
 
     # Projects
 
@@ -49,6 +50,7 @@ class Mirror:
         """Ask anew where things are: after the controller has lost them."""
         self._projects.clear()
         self._networks.clear()
+        self._groups.clear()
 
     # Networks
 
@@ -115,6 +117,48 @@ class Mirror:
                     found |= {str(subnet[key]) for key in ("default_gateway", "dns_server_address") if subnet.get(key)}
         return found
 
+    # Security groups
+
+    def ensure_group(self, group: Mapping[str, Any]) -> None:
+        """Make it, or bring it to what Neutron says (group_objects.resolved)."""
+        content = group_objects.group(group, self.parent(group.get("project_id")), self.owner, self.group_name)
+        _, made = self.controller.create(group_objects.KIND, content)
+        if not made:
+            changes = group_objects.group_changes(group, self.group_name)
+            self.controller.update(group_objects.KIND, group["id"], changes)
+
+    def group_name(self, group: Mapping[str, Any]) -> list[str]:
+        """The full name of a security-group, whether there is one or not."""
+        return [*self.parent(group.get("project_id")), objects.name_of(self.owner, group["id"])]
+
+    def has_group(self, group_id: str) -> bool:
+        """Whether the controller has it."""
+        return self._group(group_id) is not None
+
+    def remove_group(self, group_id: str) -> None:
+        """Refused while an interface refers to it."""
+        self._groups.pop(group_id, None)
+        self.controller.delete(group_objects.KIND, group_id)
+
+    def _group(self, group_id: str) -> list[str] | None:
+        """The full name of a security-group that is there."""
+        present = self.controller.read(group_objects.KIND, group_id, "display_name")
+        if present is None:
+            self._groups.pop(group_id, None)
+            return None
+        self._groups[group_id] = [str(part) for part in present["fq_name"]]
+        return self._groups[group_id]
+
+    def _group_references(self, port: Mapping[str, Any]) -> list[objects.Object]:
+        """Raises Refused (404) for a group that the controller does not know."""
+        found = []
+        for group_id in group_objects.groups_of(port):
+            name = self._groups.get(group_id) or self._group(group_id)
+            if name is None:
+                raise Refused(what=f"security group {group_id}", reason="the controller does not know it", status=404)
+            found.append({"to": name, "uuid": group_id})
+        return found
+
     # Ports
 
     def ensure_port(self, port: Mapping[str, Any], addresses: Iterable[str] = ()) -> None:
@@ -125,6 +169,7 @@ class Mirror:
         """
         parent = self.parent(port.get("project_id"))
         content = objects.port(port, self.network_name(port["network_id"]), parent, self.owner)
+        content |= self.port_changes(port)
         present, made = self.controller.create(objects.PORT, content)
         networks = objects.references(present, objects.NETWORK)
         if not made and networks != [port["network_id"]]:
@@ -153,8 +198,12 @@ class Mirror:
                 self.give_address(uuid, port_id, present["fq_name"])
 
     def change_port(self, port: Mapping[str, Any]) -> None:
-        """Name, MAC address, owner and state, and not the place."""
-        self.controller.update(objects.PORT, port["id"], objects.port_changes(port))
+        """Name, MAC address, owner, state and security groups, and not the place."""
+        self.controller.update(objects.PORT, port["id"], self.port_changes(port))
+
+    def port_changes(self, port: Mapping[str, Any]) -> objects.Object:
+        """What may change of an interface beside its place; a list of references replaces the one that is there."""
+        return {**objects.port_changes(port), group_objects.FIELD: self._group_references(port)}
 
     def give_address(self, address: str, port_id: str, port_name: list[str]) -> None:
         """An instance-ip (id) becomes an address of the interface."""

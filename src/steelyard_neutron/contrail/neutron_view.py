@@ -11,16 +11,18 @@ from neutron.objects import trunk as trunk_objects
 from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 
-from steelyard_neutron.contrail import objects
+from steelyard_neutron.contrail import objects, security_groups
 from steelyard_neutron.contrail.parts import segments_of
 
 
 @dataclass(frozen=True)
 class NeutronView:
-    """Networks, subnets and ports by id, as an administrator sees them."""
+    """Networks, subnets, security groups and ports by id, as an administrator sees them."""
 
     networks: Mapping[str, Mapping[str, Any]]
     subnets: Mapping[str, Mapping[str, Any]]
+    security_groups: Mapping[str, Mapping[str, Any]]
+    """With what their rules name (group_objects.resolved)."""
     ports: Mapping[str, Mapping[str, Any]]
     allocations: Set[tuple[str, str]]
     """Subnet and address of everything that Neutron has given to somebody."""
@@ -36,7 +38,7 @@ class NeutronView:
 
 
 def read(context: Any) -> NeutronView:
-    """Everything, in four lists."""
+    """Everything, in bulk lists."""
     plugin = directory.get_plugin()
     with db_api.CONTEXT_READER.using(context):
         subnet_of = {one.id: one.neutron_subnet_id for one in ipam_objects.IpamSubnet.get_objects(context)}
@@ -54,6 +56,7 @@ def read(context: Any) -> NeutronView:
     return NeutronView(
         networks={one["id"]: one for one in plugin.get_networks(context)},
         subnets={one["id"]: one for one in plugin.get_subnets(context)},
+        security_groups=security_groups.every(context),
         ports={one["id"]: one for one in plugin.get_ports(context)},
         allocations=allocations,
         subports=subports,

@@ -14,7 +14,7 @@ from typing import Any
 
 from oslo_log import log
 
-from steelyard_neutron.contrail import objects
+from steelyard_neutron.contrail import group_objects, objects
 from steelyard_neutron.contrail.client import Refused, Unreachable
 from steelyard_neutron.contrail.mirror import Mirror
 
@@ -79,8 +79,9 @@ class SwitchPorts:
         own = {port["id"], *(subport.port["id"] for subport in subports)}
         for uuid, name in wanted.items():
             self._make_free(uuid, name, own, is_live)
+        # In one request with the security groups: the switch port carries no network without them.
         changes = {
-            **objects.port_changes(port),
+            **self._mirror.port_changes(port),
             "virtual_machine_interface_bindings": objects.bindings(port, links, vlan, fabric=self._fabric),
         }
         try:
@@ -114,7 +115,7 @@ class SwitchPorts:
         if present is None or present.groups or present.networks != networks:
             self.release_tagged(port, addresses)
         changes = {
-            **objects.port_changes(port),
+            **self._mirror.port_changes(port),
             "virtual_machine_interface_properties": {"sub_interface_vlan_tag": subport.tag},
             "virtual_machine_interface_bindings": objects.bindings(
                 port, links, subport.tag, fabric=self._fabric, tagged=True
@@ -221,30 +222,34 @@ class SwitchPorts:
                 self.release({"id": other, "binding:vnic_type": objects.BAREMETAL})
 
     def _verify(self, port: Mapping[str, Any], vlan: int, wanted: Mapping[str, str], own: Set[str]) -> None:
-        """One port group, with these switch ports and its `own` interfaces alone, in Neutron's network, or Refused."""
+        """One port group, with these switch ports and its `own` interfaces alone, in Neutron's network, with the port's
+        security groups; or Refused."""
         what = f"bind port {port['id']}"
         present = self._controller.read(
             objects.PORT, port["id"], "virtual_machine_interface_bindings", "virtual_network_refs",
-            "virtual_port_group_back_refs",
+            "virtual_port_group_back_refs", group_objects.FIELD,
         )  # fmt: skip
         if present is None:
             raise Refused(what=what, reason="the interface is gone")
         networks = objects.references(present, objects.NETWORK)
         if networks != [port["network_id"]]:
             raise Refused(what=what, reason=f"the interface is in networks {networks}")
+        if not group_objects.same_groups(port, present):
+            groups = objects.references(present, group_objects.KIND)
+            raise Refused(what=what, reason=f"the interface has the security groups {groups}")
         if objects.bound_vlan(present) != vlan:
             raise Refused(what=what, reason=f"it says VLAN {objects.bound_vlan(present)} instead of {vlan}")
-        groups = self._groups(objects.back_references(present, objects.GROUP))
-        if len(groups) != 1:
-            raise Refused(what=what, reason=f"the interface is in {len(groups)} port groups")
-        if set(objects.references(groups[0], objects.INTERFACE)) != set(wanted):
+        port_groups = self._groups(objects.back_references(present, objects.GROUP))
+        if len(port_groups) != 1:
+            raise Refused(what=what, reason=f"the interface is in {len(port_groups)} port groups")
+        if set(objects.references(port_groups[0], objects.INTERFACE)) != set(wanted):
             raise Refused(what=what, reason=f"its port group has other switch ports than {', '.join(wanted.values())}")
-        members = set(objects.references(groups[0], objects.PORT))
+        members = set(objects.references(port_groups[0], objects.PORT))
         if port["id"] not in members or not members <= own:
             raise Refused(what=what, reason="other interfaces are on the same switch port")
         for uuid, name in wanted.items():
             interface = self._controller.read(objects.INTERFACE, uuid, "virtual_port_group_back_refs") or {}
-            if objects.back_references(interface, objects.GROUP) != [groups[0]["uuid"]]:
+            if objects.back_references(interface, objects.GROUP) != [port_groups[0]["uuid"]]:
                 raise Refused(what=what, reason=f"{name} is in another port group as well")
 
     def _release_after_failure(self, port: Mapping[str, Any]) -> None:

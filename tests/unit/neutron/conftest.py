@@ -107,6 +107,17 @@ class Scene:
         vlan: int | None = self.rack.port(place)["untagged_vlan"]
         return vlan
 
+    def filters(self, place: str) -> list[str]:
+        """The filters that a switch port really has."""
+        filters: list[str] = self.rack.port(place)["filters"]
+        return filters
+
+    def rules(self, switch: str, group: str) -> list[Json]:
+        """What a filter of a switch is."""
+        found = self.rack.call("switch", "GET", f"/switches/{switch}/filters")["filters"]
+        rules: list[Json] = found.get(group, [])
+        return rules
+
     def soon(self, look: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + SOON
         while not (found := look()):
@@ -187,7 +198,12 @@ def scene(shared_scene: Scene) -> Iterator[Scene]:
         neutron("delete_port", id=port["id"])
     for network in neutron("get_networks"):
         neutron("delete_network", id=network["id"])
+    for group in neutron("get_security_groups"):
+        if group["name"] != "default":
+            neutron("delete_security_group", id=group["id"])
+    groups = {group["id"] for group in neutron("get_security_groups")}
+    assert {one["uuid"] for one in shared_scene.ours("security-group")} == groups
     kinds = ("instance-ip", "virtual-machine-interface", "network-ipam", "virtual-network")
     assert {kind: shared_scene.ours(kind) for kind in kinds} == {kind: [] for kind in kinds}
-    _, _, groups = shared_scene.controller.call("GET", "/virtual-port-groups")
-    assert groups["virtual-port-groups"] == []
+    _, _, left = shared_scene.controller.call("GET", "/virtual-port-groups")
+    assert left["virtual-port-groups"] == []

@@ -76,6 +76,19 @@ with engine.begin() as connection:
 engine.dispose()
 manager.init()
 plugin = directory.get_plugin()
+
+from neutron.objects import securitygroup_default_rules as default_rules  # noqa: E402
+
+# As Neutron's migrations make them: everything may go out, and members of the default group may come in.
+admin = neutron_context.get_admin_context()
+with db_api.CONTEXT_WRITER.using(admin):
+    if not default_rules.SecurityGroupDefaultRule.count(admin):
+        for ethertype in ("IPv4", "IPv6"):
+            for direction, remote, elsewhere in (("ingress", "PARENT", False), ("egress", None, True)):
+                default_rules.SecurityGroupDefaultRule(
+                    admin, direction=direction, ethertype=ethertype, remote_group_id=remote, used_in_default_sg=True,
+                    used_in_non_default_sg=elsewhere,
+                ).create()  # fmt: skip
 trunks = directory.get_plugin("trunk")
 PROJECT = "7c9e667074254de1b8d1f0a9c0b1c2d3"
 
@@ -119,6 +132,26 @@ class Extra:
 
     def port(self, context, **given):
         return plugin.create_port(context, {"port": {**PORT, **given}})
+
+    def server_port(self, context, **given):
+        """A server's, as Nova makes it: with port security, and the project's default group unless others are named."""
+        secured = {"port_security_enabled": True, "security_groups": UNSET, "device_owner": "compute:nova"}
+        return self.port(context, **{**secured, **given})
+
+    def group(self, context, name):
+        """A security group, with the two rules that Neutron gives it."""
+        body = {"name": name, "description": "", "project_id": PROJECT, "tenant_id": PROJECT, "stateful": True}
+        return plugin.create_security_group(context, {"security_group": body})
+
+    def rule(self, context, **given):
+        unset = dict.fromkeys(("protocol", "port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id"))
+        body = {**unset, "remote_address_group_id": None, "description": "", "direction": "ingress",
+                "ethertype": "IPv4", "project_id": PROJECT, "tenant_id": PROJECT, **given}  # fmt: skip
+        return plugin.create_security_group_rule(context, {"security_group_rule": body})
+
+    def address_group(self, context, *, addresses):
+        body = {"name": "those", "description": "", "project_id": PROJECT, "addresses": addresses}
+        return plugin.create_address_group(context, {"address_group": body})
 
     def ports(self, context, amount, **given):
         return plugin.create_port_bulk(context, {"ports": [{"port": {**PORT, **given}} for _ in range(amount)]})
