@@ -200,6 +200,20 @@ def test_what_a_killed_controller_left_on_a_switch_is_removed_by_the_next(tmp_pa
             assert filters(rack, "leaf1/Ethernet1") == [stays]
 
 
+def test_switches_of_a_model_that_filters_nothing_are_given_no_filters(tmp_path: Path) -> None:
+    with StandaloneRack.make(tmp_path / "rack", nodes=2).running("switch") as rack:
+        home = rack.home / "home.json"
+        home.write_text(json.dumps({**json.loads(home.read_text()), "filters": False}))
+        with StandaloneController.make(tmp_path / "contrail", rack=rack.home).running() as controller:
+            requests = Requests(controller)
+            interface = requests.interface(requests.network())
+            refer(requests, interface, group(requests, entry(80)))
+            requests.bind(interface, "leaf1/Ethernet1", vlan=39)
+            eventually(lambda: rack.port("leaf1/Ethernet1")["untagged_vlan"] == 39)
+            requests.settled()
+            assert (filters(rack, "leaf1/Ethernet1"), on_switch(rack, "leaf1")) == ([], {})
+
+
 # Rules and records, without a switch
 
 

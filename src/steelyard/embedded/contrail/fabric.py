@@ -139,11 +139,16 @@ class _Due:
 class FabricManager:
     """Writes what differs between the config and what it believes that the switches carry."""
 
-    def __init__(self, database: Database, switches: Switches, faults: Faults, *, push_seconds: float = PUSH_SECONDS):
+    def __init__(
+        self, database: Database, switches: Switches, faults: Faults, *, push_seconds: float = PUSH_SECONDS,
+        filters: bool = True,
+    ):  # fmt: skip
+        """`filters`: whether the switches are of a model that filters."""
         self._database = database
         self._switches = switches
         self._faults = faults
         self._push_seconds = push_seconds
+        self._can_filter = filters
         self._pushed: dict[Key, PortConfig] = {}
         self._unsure: set[Key] = set()
         """Ports whose last write has begun and not been answered."""
@@ -166,7 +171,7 @@ class FabricManager:
     def look(self) -> None:
         """Something may have changed: note what is to be written, and when."""
         now = time.monotonic()
-        asked = wanted(self._database)
+        asked = wanted(self._database, filters=self._can_filter)
         for key in {**asked, **self._pushed}:
             if key[1] not in self._switches.known.get(key[0], ()):
                 continue
@@ -231,7 +236,7 @@ class FabricManager:
         switch, port = key
         try:
             async with self._slots:
-                config = wanted_on(self._database, switch, port)
+                config = wanted_on(self._database, switch, port, filters=self._can_filter)
                 before = self._pushed.get(key, PortConfig())
                 filters = {each.name: each for each in (*before.filters, *config.filters)}
                 both = PortConfig(

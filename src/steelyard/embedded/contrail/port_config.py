@@ -48,22 +48,25 @@ def restored(content: Mapping[str, Any]) -> PortConfig:
     return PortConfig(content["untagged"], tuple(content["tagged"]), content["lacp"], filters)
 
 
-def wanted(database: Database) -> dict[tuple[str, str], PortConfig]:
-    """(switch, port) -> what it is to carry, for every physical interface in a port group."""
+def wanted(database: Database, *, filters: bool = True) -> dict[tuple[str, str], PortConfig]:
+    """(switch, port) -> what it is to carry, for every physical interface in a port group.
+
+    `filters`: whether the switches can filter.
+    """
     found = {}
     for group in database.of_type("virtual-port-group"):
-        config = _config(database, group)
+        config = _config(database, group, filters=filters)
         for uuid in group.targets("physical_interface_refs"):
             physical = database[uuid]
             found[(physical.fq_name[1], port_id(physical))] = config
     return found
 
 
-def wanted_on(database: Database, switch: str, port: str) -> PortConfig:
+def wanted_on(database: Database, switch: str, port: str, *, filters: bool = True) -> PortConfig:
     """The same for one port."""
     physical = database.find("physical-interface", (ROOT, switch, port.replace(":", "_")))
     group = next(database.referrers(physical.uuid, "virtual-port-group"), None) if physical is not None else None
-    return PortConfig() if group is None else _config(database, group)
+    return PortConfig() if group is None else _config(database, group, filters=filters)
 
 
 def port_id(physical: Thing) -> str:
@@ -71,7 +74,7 @@ def port_id(physical: Thing) -> str:
     return str(physical.properties.get("physical_interface_port_id") or physical.properties["display_name"])
 
 
-def _config(database: Database, group: Thing) -> PortConfig:
+def _config(database: Database, group: Thing, *, filters: bool) -> PortConfig:
     untagged: list[int] = []
     tagged: set[int] = set()
     interfaces = [database[uuid] for uuid in group.targets("virtual_machine_interface_refs")]
@@ -89,4 +92,4 @@ def _config(database: Database, group: Thing) -> PortConfig:
     aggregated = len(group.targets("physical_interface_refs")) > 1
     lacp = aggregated and group.properties.get("virtual_port_group_lacp_enabled") is not False
     carried = tuple(sorted((tagged | set(untagged)) - {native}))
-    return PortConfig(native, carried, lacp, filters_of(database, interfaces))
+    return PortConfig(native, carried, lacp, filters_of(database, interfaces) if filters else ())

@@ -56,6 +56,8 @@ class Settings:
     switch_url: str
     switch_token_file: Path
     push_seconds: float = PUSH_SECONDS
+    filters: bool = True
+    """Whether the rack's switches filter."""
 
 
 def rules(vlans: range = VLANS) -> Mapping[str, Rules]:
@@ -85,7 +87,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         identities = TokenFile(settings.tokens)
     known = {switch.name: switch.ports for switch in settings.rack.switches} if settings.rack is not None else {}
     switches = Switches(settings.switch_url, settings.switch_token_file, known)
-    fabric = FabricManager(database, switches, faults, push_seconds=settings.push_seconds)
+    fabric = FabricManager(database, switches, faults, push_seconds=settings.push_seconds, filters=settings.filters)
     app = Api(resources, identities, faults).application()
     app.add_subapp("/control", _control(settings.control_token, faults, fabric))
     manager = asyncio.create_task(fabric.run())
@@ -159,6 +161,7 @@ def _settings(given: argparse.Namespace) -> Settings:
             switch_url=f"http://127.0.0.1:{home.port('rack_switch')}",
             switch_token_file=home.home / process.TOKEN,
             push_seconds=given.push_seconds,
+            filters=home.filters,
         )
     rack = process.read_home(given.rack.resolve()) if given.rack is not None else None
     return Settings(
@@ -171,6 +174,7 @@ def _settings(given: argparse.Namespace) -> Settings:
         switch_url=f"http://127.0.0.1:{rack.port('rack_switch')}" if rack is not None else "",
         switch_token_file=rack.home / process.TOKEN if rack is not None else Path("/dev/null"),
         push_seconds=given.push_seconds,
+        filters=rack is None or rack.filters,
     )
 
 

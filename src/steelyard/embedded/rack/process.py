@@ -51,6 +51,8 @@ class RackHome:
     """What a switch port carries until it is configured for the first time: a new server is inspected through it."""
     token: str
     timing: Timing
+    filters: bool = True
+    """Whether the switches are of a model that filters at its ports."""
 
     def port(self, name: str) -> int:
         """Raises Invalid when home.json does not name that port."""
@@ -88,6 +90,7 @@ def read_home(home: Path) -> RackHome:
         discovery_vlan=vlans.get("inspection"),
         token=token,
         timing=_timing(settings.get("rack") or {}),
+        filters=settings.get("filters") is not False,
     )
 
 
