@@ -53,6 +53,7 @@ def resolved(
             rules += [
                 {**rule, "id": str(uuid.uuid5(uuid.UUID(rule["id"]), prefix)), "remote_ip_prefix": prefix}
                 for prefix in sorted(set(addresses.get(many, ())))
+                if (":" in prefix) == (rule["ethertype"] == constants.IPv6)
             ]
         else:
             rules.append(rule)

@@ -110,8 +110,8 @@ def test_the_other_side_is_a_prefix_a_group_or_each_address_of_a_list(scene: Sce
     assert there is not None
     assert remote["src_addresses"] == [{"security_group": ":".join(there["fq_name"])}]
 
-    many = scene.neutron("address_group", addresses=["192.0.2.0/28", "198.51.100.7/32"])["id"]
-    scene.neutron("rule", security_group_id=group, remote_address_group_id=many)
+    many = scene.neutron("address_group", addresses=["192.0.2.0/28", "198.51.100.7/32", "2001:db8::/64"])["id"]
+    scene.neutron("rule", security_group_id=group, remote_address_group_id=many)  # for IPv4
 
     def prefixes() -> set[str]:
         remotes = [one["src_addresses"][0].get("subnet", {}) for one in rules_of(scene, group)]

@@ -271,6 +271,8 @@ class FabricManager:
     async def _remove_filter(self, key: Key, due: _Due) -> None:
         try:
             async with self._slots:
+                if key in self._filters_in(self._pushed):  # a port has begun to get it while this waited
+                    return
                 await self._switches.remove_filter(*key)
         except OSError as error:  # on a port all the same, for one that was written by mistake
             due.at = time.monotonic() + RETRY_SECONDS[-1]
