@@ -32,10 +32,13 @@ class Filter:
     rules: tuple[Rule, ...] = ()
 
 
-def filters_of(database: Database, interfaces: Iterable[Thing]) -> tuple[Filter, ...]:
-    """Those of all groups that some interfaces refer to, by name."""
+def filters_of(database: Database, interfaces: Iterable[Thing], known: dict[str, Filter]) -> tuple[Filter, ...]:
+    """Those of all groups that some interfaces refer to, by name. `known`: those made before from the same config."""
     groups = sorted({uuid for one in interfaces for uuid in one.targets("security_group_refs")})
-    return tuple(Filter(uuid, rules_of(database, database[uuid])) for uuid in groups)
+    for uuid in groups:
+        if uuid not in known:
+            known[uuid] = Filter(uuid, rules_of(database, database[uuid]))
+    return tuple(known[uuid] for uuid in groups)
 
 
 def rules_of(database: Database, group: Thing) -> tuple[Rule, ...]:

@@ -53,9 +53,9 @@ def wanted(database: Database, *, filters: bool = True) -> dict[tuple[str, str],
 
     `filters`: whether the switches can filter.
     """
-    found = {}
+    found, known = {}, dict[str, Filter]()
     for group in database.of_type("virtual-port-group"):
-        config = _config(database, group, filters=filters)
+        config = _config(database, group, known if filters else None)
         for uuid in group.targets("physical_interface_refs"):
             physical = database[uuid]
             found[(physical.fq_name[1], port_id(physical))] = config
@@ -66,7 +66,7 @@ def wanted_on(database: Database, switch: str, port: str, *, filters: bool = Tru
     """The same for one port."""
     physical = database.find("physical-interface", (ROOT, switch, port.replace(":", "_")))
     group = next(database.referrers(physical.uuid, "virtual-port-group"), None) if physical is not None else None
-    return PortConfig() if group is None else _config(database, group, filters=filters)
+    return PortConfig() if group is None else _config(database, group, {} if filters else None)
 
 
 def port_id(physical: Thing) -> str:
@@ -74,7 +74,8 @@ def port_id(physical: Thing) -> str:
     return str(physical.properties.get("physical_interface_port_id") or physical.properties["display_name"])
 
 
-def _config(database: Database, group: Thing, *, filters: bool) -> PortConfig:
+def _config(database: Database, group: Thing, known: dict[str, Filter] | None) -> PortConfig:
+    """`known`: filters that are made already; None: the switches cannot filter."""
     untagged: list[int] = []
     tagged: set[int] = set()
     interfaces = [database[uuid] for uuid in group.targets("virtual_machine_interface_refs")]
@@ -92,4 +93,4 @@ def _config(database: Database, group: Thing, *, filters: bool) -> PortConfig:
     aggregated = len(group.targets("physical_interface_refs")) > 1
     lacp = aggregated and group.properties.get("virtual_port_group_lacp_enabled") is not False
     carried = tuple(sorted((tagged | set(untagged)) - {native}))
-    return PortConfig(native, carried, lacp, filters_of(database, interfaces) if filters else ())
+    return PortConfig(native, carried, lacp, () if known is None else filters_of(database, interfaces, known))
