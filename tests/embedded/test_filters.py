@@ -55,11 +55,11 @@ def test_the_switch_follows_a_servers_groups_from_deployment_to_release(cloud: E
     assert f"without the filter of security group {web}" in str(found["nics"])
     cloud.rack.set_port(cable["switch"], cable["port"], filters=[web])
     agrees(cloud, node)
-    cloud.steelyard("demo", "server", "stop", name, "--wait").ok()
+    cloud.steelyard("demo", "server", "power", name, "off", "--wait").ok()
     until("it is in quarantine", partial(_quarantined, cloud, node), seconds=60.0)
     assert filters_at(cloud, node) == []
     demo.update_port(port_of(cloud, server), security_groups=[private])
-    cloud.steelyard("demo", "server", "start", name, "--wait").ok()
+    cloud.steelyard("demo", "server", "power", name, "on", "--wait").ok()
     assert filters_at(cloud, node) == [private], "as it is when it gets power"
     agrees(cloud, node)
     things.release(name)
