@@ -27,7 +27,7 @@ from .wiring import a_wired_life, agrees
 pytestmark = pytest.mark.embedded
 
 Json = dict[str, Any]
-KINDS = ("instance-ip", "virtual-machine-interface", "network-ipam", "virtual-network")
+KINDS = ("instance-ip", "virtual-machine-interface", "network-ipam", "security-group", "virtual-network")
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,16 @@ def differences(cloud: LocalCloud) -> list[str]:
     wanted = {
         "virtual-network": {network.id for network in neutron.networks()},
         "network-ipam": {subnet.id for subnet in neutron.subnets()},
+        "security-group": {group.id for group in neutron.security_groups()},
         "virtual-machine-interface": set(ports),
     }
     there = {kind: of_neutron(cloud, kind) for kind in KINDS}
     found = [f"{kind} {uuid}" for kind, ids in wanted.items() for uuid in ids ^ set(there[kind])]
+    for uuid, interface in there["virtual-machine-interface"].items():
+        port = ports.get(uuid)
+        groups = port.security_group_ids if port and port.device_owner.startswith("compute:") else []
+        if sorted(groups) != sorted(ref["uuid"] for ref in interface.get("security_group_refs", [])):
+            found.append(f"security groups of port {uuid}")
     addresses = {(one["subnet_uuid"], one["instance_ip_address"]) for one in there["instance-ip"].values()}
     fixed = {(one["subnet_id"], one["ip_address"]) for port in ports.values() for one in port.fixed_ips}
     return found + [f"address {address}" for address in addresses ^ fixed]
