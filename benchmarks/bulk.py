@@ -185,10 +185,13 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
     def script(plain: list[Json]) -> None:
         metal = openstack.connect(cloud="system").baremetal
         metal.connect_retries = 3  # a kept connection that the service has closed meanwhile
-        with ThreadPoolExecutor(AT_A_TIME) as workers:
+        workers = ThreadPoolExecutor(AT_A_TIME)
+        try:
             work = [workers.submit(plainly, metal, each, driver_info(cloud, each, port, iso)) for each in plain]
             for done in work:
                 done.result()
+        finally:
+            workers.shutdown(cancel_futures=True)  # or who ends the bench waits for all of them
 
     def steelyard(ours: list[Json]) -> None:
         targets = [each["bmc_address"] for each in ours]
