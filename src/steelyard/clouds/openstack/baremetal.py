@@ -195,10 +195,12 @@ class OpenstackNodePorts:
         self._ironic = ironic
 
     def all(self, *, node_id: str | None = None, mac: str | None = None) -> list[NodePort]:
-        wanted = {"node_uuid": node_id, "address": mac}
+        # Ironic has addresses in lower case, and asked for a node's ports it passes over the address.
+        wanted = {"node_uuid": node_id, "address": mac.lower() if mac else None}
         params = {"fields": ",".join(PORT_FIELDS), **{key: value for key, value in wanted.items() if value}}
         found = self._ironic.rest.pages("ports", "ports", what="a node port", id="uuid", params=params)
-        return [node_port_of(port) for port in found]
+        ports = [node_port_of(port) for port in found]
+        return [port for port in ports if mac is None or port.mac == mac.lower()]
 
     def create(self, spec: NodePortSpec) -> NodePort:
         body: dict[str, Any] = {"node_uuid": spec.node_id, "address": spec.mac, "pxe_enabled": spec.pxe_enabled}
