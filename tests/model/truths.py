@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from steelyard.clouds.fake.machines import HELD
 from steelyard.clouds.fake.truth import NOBODY
+from steelyard.clouds.observing import FRESH
 from steelyard.nouns import NetworkPort, Node
 from steelyard.operations.model import Phase
 
@@ -62,9 +63,10 @@ class Truths:
             return
         truth = game.world.truth
         if when == "before":
+            # The list that it looks at may be so old.
+            seen_by_it = {id: offer for id, offer in truth.offered_dirty.items() if game.world.now - offer.since > OLD}
             self.guarded = {
-                "offered": dict(truth.offered_dirty), "struck": game.faults.struck, "boot": game.boots,
-                "at": game.world.now,
+                "offered": seen_by_it, "struck": game.faults.struck, "boot": game.boots, "at": game.world.now,
             }  # fmt: skip
             return
         seen = self.guarded
@@ -141,7 +143,7 @@ class Truths:
 
     def _guarded_between(self, offered: datetime, claimed: datetime) -> bool:
         """Whether a run of the guard that nothing disturbed began while it was offered."""
-        return any(offered < run < claimed for run in self.runs)
+        return any(offered + OLD < run < claimed for run in self.runs)
 
     def _project(self, project_id: str | None) -> str:
         names = {known: name for name, known in self.game.world.identities.projects.items()}
@@ -274,3 +276,4 @@ class Truths:
 
 GUARD = "lifecycle.guard"
 """Name of the reconciler that takes away what is offered unclean."""
+OLD = timedelta(seconds=FRESH)

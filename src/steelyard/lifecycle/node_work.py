@@ -249,6 +249,10 @@ class _Steps:
             return self._record(ctx, "node.maintenance_on", f"was put into maintenance: {ctx.reason}")
         if node.maintenance and self._unproven(node):
             return Retry(POLL, "the guard sees whether it is clean, as it would be offered at once")
+        if node.maintenance and node.automated_clean is False and node.provision_state in _UNDER_WAY:
+            # Somebody told Ironic to pass over the clean that is next: then it would be in the offer as it is.
+            nodes.update(node.id, {"/automated_clean": True})
+            return Retry(POLL, "Ironic is told to clean it, as it was told not to")
         if NOTE in node.notes:
             node = nodes.update(node.id, noting(node, {NOTE: None}))
         if node.maintenance and quarantine(node) is None:

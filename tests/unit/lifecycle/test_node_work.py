@@ -242,6 +242,18 @@ class TestMaintenance:
         said = [kind for kind in kinds_of(bench, node) if kind.startswith("node.maintenance")]
         assert said == ["node.maintenance_on", "node.maintenance_off"]
 
+    @ANY_REPEAT
+    def test_the_end_of_a_maintenance_lets_no_node_into_the_offer_uncleaned(self, bench: Bench, repeat: bool) -> None:
+        """It is being released, and somebody told Ironic to pass over the clean that comes next."""
+        node = first(bench)
+        bench.world.set_state(node.id, "deleting", maintenance=True)
+        bench.world.nodes[node.id] = replace(
+            now(bench, node), automated_clean=False, target_provision_state="available"
+        )
+        operation = bench.service(repeat_steps=repeat).nodes.maintenance(bench.admin, "bm-1", on=False)
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert (now(bench, node).maintenance, now(bench, node).automated_clean) == (False, True)
+
     def test_one_that_is_not_proven_clean_does_not_come_into_the_offer_by_it(self, bench: Bench) -> None:
         """Somebody had Ironic not clean it while it was in maintenance, and the guard has not looked since."""
         nodes, node = bench.service().nodes, first(bench)
