@@ -270,7 +270,7 @@ class Onboarding:
         node = self._node(ctx)
         seen = ctx.results.get(SEEN)
         if node.provision_state == "available":
-            if isinstance(seen, str):
+            if isinstance(seen, str) and node.automated_clean is not False:
                 since = datetime.fromisoformat(seen)
                 self._store.tenancies.watched(node, operation_id=ctx.operation_id, since=since)
                 if quarantine(node) is not None:  # an administrator had it onboarded again, and here it was cleaned

@@ -49,7 +49,8 @@ class Cleaning:
         state = node.provision_state
         seen = ctx.results.get(SEEN)
         if state == "available":
-            if isinstance(seen, str):
+            # An operation that stood still for a while may have seen an earlier clean than the one before this stay.
+            if isinstance(seen, str) and node.automated_clean is not False:
                 since = datetime.fromisoformat(seen)
                 self._store.tenancies.watched(node, operation_id=ctx.operation_id, since=since)
             return Done({"provision_state": state})

@@ -292,6 +292,25 @@ class TestDelete:
         assert isinstance(gone.do(context), Done)
         assert bench.world.nodes[node.id].instance_id is None
 
+    @pytest.mark.parametrize(("told", "vouched"), [(None, True), (True, True), (False, False)])
+    def test_one_that_stood_still_vouches_for_no_clean_that_ironic_was_told_to_pass_over(
+        self, bench: Bench, told: bool | None, vouched: bool
+    ) -> None:
+        """Paused in a clean and resumed when another tenant has come and gone: it sees a node that is available."""
+        service = bench.service()
+        node = next(iter(bench.world.nodes.values()))
+        bench.world.nodes[node.id] = replace(node, automated_clean=told)
+        (clean,) = (
+            s for kind in kinds(service) if kind.name == "servers.reclaim" for s in kind.steps if "clean" in s.name
+        )
+        context = StepContext(
+            operation_id="paused", kind="servers.reclaim", step=clean.name,
+            params={"node_id": node.id, "server_id": "gone"}, results={"clean_seen_at": "2030-01-01T00:00:00+00:00"},
+            actor=bench.tenant, reason=None, attempt=1,
+        )  # fmt: skip
+        assert isinstance(clean.do(context), Done)
+        assert (bench.store.tenancies.newest_clean(node.id) is not None) is vouched
+
     def test_an_interrupted_deployment_may_be_in_error_for_a_while(self, bench: Bench) -> None:
         """Nova ends a build that it is to delete with an error first; only one that stays is the end."""
         service = bench.service()
