@@ -145,6 +145,11 @@ class NetworkPort:
         """Every switch port that it is bound to."""
         return () if self.link is None else (self.link, *self.more_links)
 
+    @property
+    def is_novas(self) -> bool:
+        """Whether it says to be of a server of Nova's. Where the controller is asked itself, bare metal's does not."""
+        return (self.device_owner or "").startswith("compute:")
+
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:

@@ -119,8 +119,7 @@ class Onboarding:
             return None  # nobody knows its switch ports, so it never was a node
         places = {(link.switch_id, link.port_id) for link in links.values()}
         for port in self._cloud.attachments.all():
-            bound = port.link is not None and (port.device_owner or "").startswith("compute:")
-            if bound and port.link is not None and (port.link.switch_id, port.link.port_id) in places:
+            if port.is_novas and port.link is not None and (port.link.switch_id, port.link.port_id) in places:
                 return port
         return None
 

@@ -47,8 +47,9 @@ def role_networks(networks: Sequence[Network], roles: Mapping[Role, str]) -> dic
 
 def filters_of(groups: SecurityGroups, ports: Iterable[NetworkPort]) -> dict[str, frozenset[str]] | None:
     """The security groups that switches must filter by, by the port's id; None where nothing enforces them."""
-    found = {port.id: filters for port in ports if (filters := groups.on_switch(port)) is not None}
-    return found if found or groups.on_switch(None) is not None else None
+    if groups.on_switch(None) is None:
+        return None
+    return {port.id: groups.on_switch(port) or frozenset() for port in ports}
 
 
 def read_switches(readers: SwitchReaders, switch_ids: Iterable[str]) -> dict[str, list[SwitchPort] | SteelyardError]:

@@ -38,11 +38,6 @@ def is_leaving(instance: Instance | None, *, on_node: bool) -> bool:
     return instance.status == "ERROR" and not on_node
 
 
-def _is_novas(port: NetworkPort) -> bool:
-    """Whether a device that Nova does not list was a server. Others make trunks too, and theirs are not ours to end."""
-    return (port.device_owner or "").startswith("compute:")
-
-
 class TagWatch:
     """Looks for sub-interfaces of servers that are leaving."""
 
@@ -60,7 +55,8 @@ class TagWatch:
         leaving = [
             port
             for port in parents
-            if (port.device_id in instances or _is_novas(port))
+            # Of a device that Nova does not list only a server's: others make trunks too, which are not ours to end.
+            if (port.device_id in instances or port.is_novas)
             and is_leaving(instances.get(port.device_id or ""), on_node=port.device_id in held)
         ]
         removed = strip(self._clouds.own, leaving)

@@ -177,8 +177,8 @@ class FakeFabric:
 
     def filters_at(self, port: NetworkPort | None) -> frozenset[str]:
         """The security groups by which the switch filters where this port is bound."""
-        servers = port is not None and (port.device_owner or "").startswith("compute:")
-        return frozenset(port.security_groups) if self.enforces_groups and port is not None and servers else frozenset()
+        filtered = self.enforces_groups and port is not None and port.is_novas
+        return frozenset(port.security_groups) if port is not None and filtered else frozenset()
 
     def set_groups(self, port: NetworkPort, groups: tuple[str, ...]) -> None:
         """A port with other security groups than before; the switch follows where it filters by them."""

@@ -110,5 +110,4 @@ class OpenstackSecurityGroups:
         if not self._enforced:
             return None
         # Ironic's and our own ports have their project's default group too, and must be reached by the conductor.
-        servers = port is not None and (port.device_owner or "").startswith("compute:")
-        return frozenset(port.security_groups) if port is not None and servers else frozenset()
+        return frozenset(port.security_groups) if port is not None and port.is_novas else frozenset()
