@@ -12,30 +12,16 @@ import pathlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from neutron_lib import context as neutron_context
-
-from neutron.common import config
+from boot_script import boot
 
 DIRECTORY = pathlib.Path(sys.argv[1])
-config.register_common_config_options()
-config.init(["--config-file", str(DIRECTORY / "neutron.conf")])
-config.setup_logging()
-config.set_config_defaults()
+boot(DIRECTORY)
 
-# As in the embedded cloud: a transaction takes the lock at its beginning.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "src/steelyard/embedded/launchers"))
-
-import sqlalchemy  # noqa: E402
-import sqlite_tuning  # noqa: E402, F401
 import webob  # noqa: E402
+from neutron_lib import context as neutron_context  # noqa: E402
 
-from neutron.db.migration.models import head  # noqa: E402
 from neutron.pecan_wsgi import app  # noqa: E402
 
-engine = sqlalchemy.create_engine(f"sqlite:///{DIRECTORY}/neutron.sqlite")
-with engine.begin() as connection:
-    head.get_metadata().create_all(connection)
-engine.dispose()
 application = app.v2_factory({})
 PROJECT = "7c9e667074254de1b8d1f0a9c0b1c2d3"
 

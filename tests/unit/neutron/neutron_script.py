@@ -46,34 +46,20 @@ timeout = 2
 sync_interval = 0
 """
 
+(DIRECTORY / "neutron.conf").write_text(CONF)
+
+from boot_script import boot  # noqa: E402
+
+boot(DIRECTORY)
+
 from neutron_lib import constants  # noqa: E402
 from neutron_lib import context as neutron_context  # noqa: E402
-
-from neutron.common import config  # noqa: E402
-
-path = DIRECTORY / "neutron.conf"
-path.write_text(CONF)
-config.register_common_config_options()
-config.init(["--config-file", str(path)])
-config.setup_logging()
-config.set_config_defaults()
-
-# As in the embedded cloud: a transaction takes the lock at its beginning.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "src/steelyard/embedded/launchers"))
-
-import sqlalchemy  # noqa: E402
-import sqlite_tuning  # noqa: E402, F401
 from neutron_lib.db import api as db_api  # noqa: E402
 from neutron_lib.plugins import directory  # noqa: E402
 
 from neutron import manager  # noqa: E402
-from neutron.db.migration.models import head  # noqa: E402
 from neutron.objects import ports as ports_objects  # noqa: E402
 
-engine = sqlalchemy.create_engine(f"sqlite:///{DIRECTORY}/neutron.sqlite")
-with engine.begin() as connection:
-    head.get_metadata().create_all(connection)
-engine.dispose()
 manager.init()
 plugin = directory.get_plugin()
 
