@@ -31,6 +31,8 @@ class NodePort:
     name: str | None = None
     bond_id: str | None = None
     """The bond that it is a member of."""
+    vif_id: str | None = None
+    """The controller's port of a server's that Ironic keeps here (its VIF); no other can be attached meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Bond:
     mac: str | None
     mode: str
     """Linux's name of the bonding mode: 802.3ad (LACP), active-backup, balance-xor, ..."""
+    vif_id: str | None = None
+    """As a NIC's."""
 
 
 @dataclass(frozen=True, slots=True)

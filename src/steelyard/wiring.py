@@ -61,6 +61,7 @@ from steelyard.lifecycle import work as lifecycle_work
 from steelyard.lifecycle.leaking import LeakService
 from steelyard.lifecycle.leaking import reconcilers as leak_reconcilers
 from steelyard.lifecycle.service import LifecycleService
+from steelyard.lifecycle.vifs import LeftVifs
 from steelyard.networks import attach_work, cabling_routes, cabling_work, nic_routes, topology_routes
 from steelyard.networks import routes as networks_routes
 from steelyard.networks.attaching import NicService
@@ -214,7 +215,7 @@ def assemble(
     reconcilers.register(*guarding.reconcilers(built.lifecycle, observer, settings))
     reconcilers.register(*isolation_work.reconcilers(built.isolation))
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
-    reconcilers.register(*leak_reconcilers(built.leaks))
+    reconcilers.register(*leak_reconcilers(built.leaks), LeftVifs(clouds, store, observer).reconciler())
     reconcilers.register(*drift_work.reconcilers(built.drift))
     reconcilers.register(TagWatch(clouds=clouds, observer=observer).reconciler())
     reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())

@@ -83,13 +83,15 @@ class Stage:
         self.after.callback(self.own.images.delete, image.id)
         return image
 
-    def add_node(self, *, resource_class: str = "contract.none", name: str | None = None) -> Node:
+    def add_node(
+        self, *, resource_class: str = "contract.none", name: str | None = None, network: str = "noop"
+    ) -> Node:
         """A node in `enroll` that needs no BMC: Ironic's manual-management with fake power."""
         spec = NodeSpec(
             name=name or self.name("node"), driver="manual-management", resource_class=resource_class,
             driver_info={"redfish_address": "https://192.0.2.77", "redfish_password": "canary-in-driver-info"},
             properties={"cpu_arch": "x86_64"}, extra={"steelyard": {"made": "here"}},
-            interfaces={"network": "noop", "power": "fake", "deploy": "noop", "inspect": "no-inspect",
+            interfaces={"network": network, "power": "fake", "deploy": "noop", "inspect": "no-inspect",
                         "boot": "ipxe", "management": "noop"},
         )  # fmt: skip
         node = self.own.nodes.create(spec)
@@ -107,6 +109,14 @@ class Stage:
         else:
             self.clouds.world.allocate(consumer_id, node.id)  # type: ignore[attr-defined]
         self.after.callback(self.own.placement.delete_allocation, consumer_id)
+
+    def put_vif(self, node: Node, port_id: str) -> None:
+        """Have Ironic keep a port on the node's NIC, as Nova does before a deployment."""
+        if self.real:
+            self.own.nodes._ironic.rest.call("POST", f"nodes/{node.id}/vifs", body={"id": port_id})  # type: ignore[attr-defined]
+        else:
+            [nic] = self.own.node_ports.all(node_id=node.id)
+            self.clouds.world.put_vif(nic.id, port_id)  # type: ignore[attr-defined]
 
     def make_available(self, node: Node) -> None:
         self.own.provisioning.request(node.id, "manage")

@@ -8,7 +8,7 @@ import pytest
 
 from steelyard.clouds.ports import NodePorts, Nodes, Provisioning
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound
-from steelyard.nouns import NodePort, NodePortSpec, NodeSpec, SwitchLink
+from steelyard.nouns import AttachmentSpec, NodePort, NodePortSpec, NodeSpec, SwitchLink
 
 from .stages import Stage
 
@@ -325,3 +325,40 @@ def test_ports_of_one_node_only(stage: Stage) -> None:
     assert stage.own.node_ports.all(mac=ports[0].mac.upper()) == ports[:1]
     assert stage.own.node_ports.all(node_id=second.id, mac=ports[0].mac) == []
     assert {first.id, second.id} <= {port.node_id for port in stage.own.node_ports.all()}
+
+
+def test_a_port_of_the_controllers_is_detached_from_a_node(stage: Stage) -> None:
+    own = stage.own
+    node = stage.add_node(network="neutron")
+    nic = add_port(stage, node.id, mac(stage), link=LINK)
+    assert nic.vif_id is None
+    network = own.networks.create(stage.name("network"))
+    stage.after.callback(own.networks.delete, network.id)
+    spec = AttachmentSpec(stage.name("port"), network.id, "a node of nobody's", mac(stage), LINK, "compute:nova")
+    port = own.attachments.create(spec)
+    stage.after.callback(own.attachments.delete, port.id)
+    stage.put_vif(node, port.id)
+    assert [each.vif_id for each in own.node_ports.all() if each.id == nic.id] == [port.id]
+    own.node_ports.detach(node.id, port.id)
+    own.node_ports.detach(node.id, port.id)
+    assert [each.vif_id for each in own.node_ports.all(node_id=node.id)] == [None]
+    with pytest.raises(NotFound):
+        own.node_ports.detach(stage.other_project_id, port.id)
+    with pytest.raises((Forbidden, NotFound)):
+        stage.tenant.node_ports.detach(node.id, port.id)
+
+
+def test_a_port_that_is_gone_is_detached_from_a_node_that_is_offered(stage: Stage) -> None:
+    own = stage.own
+    node = stage.add_node(network="neutron")
+    nic = add_port(stage, node.id, mac(stage), link=LINK)
+    network = own.networks.create(stage.name("network"))
+    stage.after.callback(own.networks.delete, network.id)
+    spec = AttachmentSpec(stage.name("port"), network.id, "a node of nobody's", mac(stage), LINK, "compute:nova")
+    port = own.attachments.create(spec)
+    stage.put_vif(node, port.id)
+    stage.make_available(node)
+    own.attachments.delete(port.id)
+    assert [each.vif_id for each in own.node_ports.all(node_id=node.id)] == [port.id], "Ironic is told nothing"
+    own.node_ports.detach(node.id, port.id)
+    assert [(each.id, each.vif_id) for each in own.node_ports.all(node_id=node.id)] == [(nic.id, None)]

@@ -137,6 +137,17 @@ class TestMoves:
         scene.world.settle()
         assert (scene.node.provision_state, scene.node.maintenance) == ("clean failed", True)
 
+    def test_one_that_is_let_on_no_network_is_not_put_on_it_first(self, scene: Scene) -> None:
+        def segment(node_id: str, role: str) -> str | None:
+            raise Refused("it is on its way into quarantine")
+
+        scene.world.segment_gate = segment
+        scene.create()
+        while scene.node.provision_state != "deploy failed":
+            assert scene.world.tick()
+        assert (scene.node.last_error or "").endswith("join its provisioning network: it is on its way into quarantine")
+        assert scene.world.fabric.switches.log == []
+
     def test_a_failed_clean_leaves_its_network_whatever_steelyard_says_of_that(self, scene: Scene) -> None:
         server = scene.create()
         scene.world.settle()

@@ -107,6 +107,18 @@ def excused(game: Game, link: SwitchLink) -> bool:
     return last is not None and last.cause is not Cause.WRITE and (seen is None or last.at >= seen)
 
 
+def shown(game: Game, link: SwitchLink, vlan: int | None) -> bool:
+    """Whether the switch answered from a cache, of before the port's last change, and showed just this VLAN there."""
+    as_of = game.reader.as_of.get(link.switch_id)
+    log = game.world.fabric.switches.log
+    if as_of is None or not any(each.at > as_of for each in log if each.place == (link.switch_id, link.port_id)):
+        return False
+    then = game.world.fabric.switches.ports(as_of=as_of)
+    return any(
+        (port.switch_id, port.port_id, port.untagged_vlan) == (link.switch_id, link.port_id, vlan) for port in then
+    )
+
+
 class Gates:
     """What conductors ask of Steelyard over REST; the requests run as tasks of the server, which may be killed."""
 

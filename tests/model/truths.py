@@ -18,12 +18,11 @@ import sqlalchemy as sa
 
 from steelyard.clouds.fake.machines import HELD
 from steelyard.clouds.fake.truth import NOBODY
-from steelyard.clouds.observing import FRESH
 from steelyard.nouns import NetworkPort, Node
 from steelyard.operations.model import Phase
 
 from .game import Game
-from .wires import Wires
+from .wires import OLD, Wires
 
 STEELYARD = "steelyard"
 """Name of Steelyard's own user in the fake Keystone."""
@@ -53,7 +52,7 @@ class Truths:
         with self.game.store.database.read() as connection:
             self.secrets = set(connection.execute(sa.text("SELECT id FROM secrets")).scalars())
         self.game.watchers.append(self.watch)
-        self.wires = Wires(self.game)
+        self.wires = Wires(self.game, self.runs)
 
     # I2: runs of the guard
 
@@ -276,4 +275,3 @@ class Truths:
 
 GUARD = "lifecycle.guard"
 """Name of the reconciler that takes away what is offered unclean."""
-OLD = timedelta(seconds=FRESH)

@@ -17,23 +17,28 @@ What cannot be guaranteed: a switch that applies a write to another port than it
 to, does its harm to a third server before anybody can look. That server is not asked about at that moment, so all that
 is owed is that somebody is told. The same holds for a hand on the switch, and for a node whose changes nobody is asked
 about, which is `active` on whatever its switch carries (Ironic's own interface). A switch that shows what it carried
-earlier deceives nobody as long as it never shows anything older than it has shown before (see `fabric.Reader`).
+earlier deceives nobody as long as it never shows anything older than it has shown before (see `fabric.Reader`), and the
+node was not on that very network in between, unread: then what it shows may be an earlier try. And where Steelyard was
+away for as long as a conductor asks, nobody has said no: the step fails, the power is off, and what somebody does to
+that node before the guard comes by is done by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from steelyard.clouds.fake.conductor import QUARANTINE_PORT, Asked, gated
 from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.gate import NETWORK_INTERFACE, PARKED
+from steelyard.clouds.observing import FRESH
 from steelyard.isolation.checking import COMPARE
-from steelyard.isolation.verifying import REFUSED
+from steelyard.isolation.refusal import REFUSED
 from steelyard.nouns import NetworkPort, Node, NodePort, SwitchLink
 
-from .fabric import BMC_VLANS, bmc_port, excused
+from .fabric import BMC_VLANS, bmc_port, excused, shown
 from .game import MACHINES, Game
 
 OPERATORS: dict[str, str] = {
@@ -42,6 +47,10 @@ OPERATORS: dict[str, str] = {
 }  # fmt: skip
 """States of Ironic in which an operator's ramdisk runs, and the role of its network."""
 RESTS = frozenset({"available", "active", "rescue", "manageable", "enroll"})
+FAILED = frozenset({"error", "deploy failed", "clean failed"})
+"""States of Ironic from which the guard takes a node into quarantine."""
+OLD = timedelta(seconds=FRESH)
+"""How old the lists may be that the guard looks at."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,10 @@ class Wire:
 class Wires:
     """The checks of one history."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, guarded: Sequence[datetime]) -> None:
+        """`guarded`: when the runs of the guard began that nothing disturbed; it grows."""
         self.game = game
+        self._guarded = guarded
         self._power_ons = 0
         self._changes = 0
         self._compared: dict[str, Any] = {}
@@ -127,6 +138,9 @@ class Wires:
 
     def _contained(self, node: Node) -> bool:
         """Whether it is refused, and so on its way into quarantine, or is there."""
+        failed = node.provision_state in FAILED and node.provision_updated_at is not None
+        if failed and not any(run > node.provision_updated_at + OLD for run in self._guarded):  # type: ignore[operator]
+            return True  # nobody has come by since its work failed: the power that it has was given by hand
         findings = self.game.store.findings.by(REFUSED)
         return "quarantine" in node.notes or any(each.finding.subject == f"node:{node.id}" for each in findings)
 
@@ -237,7 +251,7 @@ class Wires:
                 self.game.fail(f"I3: a change of {self.game.name(node_id)} was verified of which nothing is known")
                 return
             carried = world.fabric.switches.vlan(nic.link)
-            if carried != wanted and not excused(self.game, nic.link):
+            if carried != wanted and not excused(self.game, nic.link) and not shown(self.game, nic.link, wanted):
                 self.game.fail(
                     f"I3: Steelyard verified that {self.game.name(node_id)} {'joined' if asked.joined else 'left'} its "
                     f"{asked.role} network; the switch carries {self._network(carried)} on NIC {nic.mac}, wanted "

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, Literal, Protocol, runtime_checkable
 
 from steelyard.clouds.addresses import Addresses as Addresses
 from steelyard.clouds.fabric import Fabric as Fabric
+from steelyard.clouds.nics import Bonds as Bonds
+from steelyard.clouds.nics import NodePorts as NodePorts
 from steelyard.nouns import (
     Actor,
     AllocationRecord,
     AttachmentSpec,
-    Bond,
-    BondSpec,
     Driver,
     Flavor,
     FlavorSpec,
@@ -36,8 +36,6 @@ from steelyard.nouns import (
     Network,
     NetworkPort,
     Node,
-    NodePort,
-    NodePortSpec,
     NodeSpec,
     SecurityGroup,
     ServerSpec,
@@ -190,38 +188,6 @@ class Provisioning(Protocol):
 
     def history(self, node_id: str) -> list[HistoryEntry]:
         """Ironic's node history (/nodes/{id}/history), the oldest first."""
-
-
-@runtime_checkable
-class NodePorts(Protocol):
-    """Ironic's ports: the NICs of all nodes (Bare Metal API v1, /ports)."""
-
-    def all(self, *, node_id: str | None = None, mac: str | None = None) -> list[NodePort]:
-        """Of all nodes, or of one; all, or the one with this MAC."""
-
-    def create(self, spec: NodePortSpec) -> NodePort: ...
-
-    def update(self, port_id: str, changes: Mapping[str, Any]) -> NodePort:
-        """As `Nodes.update`; `/local_link_connection` takes a `SwitchLink`."""
-
-    def delete(self, port_id: str) -> None: ...
-
-
-@runtime_checkable
-class Bonds(Protocol):
-    """Ironic's port groups: the bonds of all nodes (Bare Metal API v1, /portgroups).
-
-    A NIC becomes a member by `NodePorts.update` of `/portgroup_uuid`.
-    """
-
-    def all(self, *, node_id: str | None = None) -> list[Bond]:
-        """Of all nodes, or of one."""
-
-    def create(self, spec: BondSpec) -> Bond:
-        """Raises `Duplicate` for a name or MAC that a bond has."""
-
-    def delete(self, bond_id: str) -> None:
-        """Raises `Conflict` while it has members, or its node is locked or in a state that does not allow it."""
 
 
 @runtime_checkable

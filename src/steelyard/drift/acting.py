@@ -14,6 +14,7 @@ from steelyard.drift.model import (
     DeleteAllocation,
     DeletePort,
     DetachPort,
+    DetachVif,
     EmptySwitchPort,
     ForgetSecret,
     RemoveLeftover,
@@ -23,6 +24,7 @@ from steelyard.drift.model import (
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.isolation.mending import Mending
 from steelyard.lifecycle.leaking import OLD
+from steelyard.lifecycle.vifs import holders, take_off
 from steelyard.nouns import NetworkPort, Node, NodePort
 from steelyard.store import Store
 
@@ -57,6 +59,8 @@ class Acting:
                 return {"allocation": mine[0] if mine else None, "server": self._is_server(action.consumer_id)}
             case ClearInstance():
                 return {**self._of_node(action.node_id), "server": self._is_server(action.instance_id)}
+            case DetachVif():
+                return {**self._of_node(action.node_id), **self._of_vif(action)}
             case SetNodeTraits():
                 node = self._node(action.node_id)
                 return {"traits": sorted(node.traits) if node else None}
@@ -102,6 +106,8 @@ class Acting:
                 return facts["allocation"] is None
             case ClearInstance():
                 return facts["node"] is None or facts["node"]["server"] != action.instance_id
+            case DetachVif():
+                return facts["vif_on"] is None
             case SetNodeTraits():
                 return facts["traits"] is not None and set(action.add) <= set(facts["traits"])
             case SetProviderTraits():
@@ -130,6 +136,8 @@ class Acting:
                 self._cloud.placement.delete_allocation(action.consumer_id)
             case ClearInstance():
                 self._cloud.nodes.update(action.node_id, {"/instance_uuid": None})
+            case DetachVif():
+                take_off(self._cloud, action.node_id, action.vif_id)
             case SetNodeTraits():
                 node = self._cloud.nodes.get(action.node_id)
                 self._cloud.nodes.set_traits(node.id, node.traits | set(action.add))
@@ -154,6 +162,15 @@ class Acting:
     def _of_node(self, node_id: str) -> dict[str, Any]:
         node = self._node(node_id)
         return {"node": None if node is None else {"state": node.provision_state, "server": node.instance_id}}
+
+    def _of_vif(self, action: DetachVif) -> dict[str, Any]:
+        """On which NIC or bond it is, and where the port itself is bound."""
+        there = holders(self._cloud, action.node_id)
+        port = self._port(action.vif_id)
+        return {
+            "vif_on": next((each.id for each in there if each.vif_id == action.vif_id), None),
+            "bound_to": port.host_id if port is not None else None,
+        }
 
     def _of_nic(self, action: BindPort | EmptySwitchPort) -> dict[str, Any]:
         node = self._node(action.node_id)

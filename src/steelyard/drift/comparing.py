@@ -22,6 +22,7 @@ from steelyard.drift.model import (
     DeleteAllocation,
     DeletePort,
     DetachPort,
+    DetachVif,
     Drift,
     EmptySwitchPort,
     ForgetSecret,
@@ -94,6 +95,7 @@ def must_ask(nodes: Iterable[Node], free: Collection[str]) -> list[str]:
 
 _SYSTEM: Final[Mapping[str, str]] = {
     "node": "ironic", "server": "nova", "allocation": "placement", "secret": "steelyard", "port": "neutron",
+    "vif": "ironic",
 }  # fmt: skip
 
 
@@ -118,6 +120,8 @@ def _mend_leak(leak: Leak) -> Action | None:
         return DeleteAllocation(consumer_id=evidence["consumer"], node_id=evidence["node"])
     if leak.kind == "node_without_server" and evidence["state"] == "available":
         return ClearInstance(node_id=leak.id, instance_id=evidence["instance"])
+    if leak.kind == "vif_without_server" and evidence["bound_to"] in (None, evidence["node"]):
+        return DetachVif(node_id=evidence["node"], vif_id=evidence["vif"])
     if leak.kind == "secret_without_use":
         return ForgetSecret(secret_id=leak.id)
     return None

@@ -76,6 +76,14 @@ class ClearInstance(_Action):
     instance_id: Id
 
 
+class DetachVif(_Action):
+    """Have Ironic take a port off a NIC of a node that has no server."""
+
+    verb: Literal["detach_vif"] = "detach_vif"
+    node_id: Id
+    vif_id: Id
+
+
 class SetNodeTraits(_Action):
     """Give a node in Ironic the traits that its onboarding gave it; others that it has stay."""
 
@@ -114,6 +122,7 @@ Action = Annotated[
     | EmptySwitchPort
     | DeleteAllocation
     | ClearInstance
+    | DetachVif
     | SetNodeTraits
     | SetProviderTraits
     | ForgetSecret
@@ -158,6 +167,7 @@ SEVERITY: Final[Mapping[str, Severity]] = {
     "server_without_port": Severity.MAJOR,
     "node_without_server": Severity.MAJOR,
     "server_without_node": Severity.MAJOR,
+    "vif_without_server": Severity.MAJOR,
     "allocation_without_server": Severity.MAJOR,
     "allocation_on_other_node": Severity.MAJOR,
     "allocation_of_failed_server": Severity.MINOR,

@@ -9,17 +9,15 @@ that closes the finding.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final
 
 from steelyard.attention.model import Finding
 from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, SteelyardError
-from steelyard.isolation.verifying import REFUSED
+from steelyard.isolation.refusal import REFUSED, is_marked
 from steelyard.lifecycle.model import quarantine
 from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.nouns import Node
@@ -64,7 +62,7 @@ class Refusals:
             return True
         except SteelyardError:
             return None
-        done = finding.evidence.get("quarantined") is True
+        done = is_marked(finding)
         if done and quarantine(node) is None:
             self._store.findings.close(REFUSED, finding)
             return True
@@ -78,9 +76,6 @@ class Refusals:
     def _mark(self, node: Node, finding: Finding) -> None:
         wrong = "; ".join(map(str, finding.evidence.get("wrong") or [finding.reason]))
         self._quarantine.put(node, f"its networks could not be verified: {wrong}", by=ACTOR)
-        evidence = {**finding.evidence, "quarantined": True}
-        next = f"steelyard node release {shlex.quote(node.label)}"
-        self._store.findings.put(REFUSED, replace(finding, evidence=evidence, next=next))
 
 
 def _words(outcomes: Sequence[bool | None]) -> str:

@@ -23,6 +23,7 @@ from steelyard.isolation.reading import (
     role_networks,
     try_switches,
 )
+from steelyard.isolation.refusal import REFUSED, check_may_join
 from steelyard.isolation.refusals import Refusals
 from steelyard.isolation.segments import Segment, Segments
 from steelyard.isolation.verifying import Flip, Verified, Verifier
@@ -204,8 +205,11 @@ class IsolationService:
     def segment(self, reference: str, role: Role) -> Segment:
         """The conductor is about to put the node on a network for an agent: which one.
 
-        Raises `Conflict` (`segments_exhausted`) while none is free.
+        Raises `Conflict` (`segments_exhausted`) while none is free, and `Refused` (`flip_refused`) for a node that was
+        refused and is not in quarantine yet: it would not be let on that network, and so is not put there first.
         """
+        if self.store.findings.by(REFUSED):
+            check_may_join(self.store, self._clouds.own.nodes.get(reference))
         return self.segments.lease(reference, role, CONDUCTOR)
 
     # Policies

@@ -13,7 +13,6 @@ it off its networks, and the switch still carries something, its NICs go by way 
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,8 @@ from steelyard.isolation.model import Role, place
 from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
 from steelyard.isolation.proof import at_switch
 from steelyard.isolation.reading import named_roles, read_switches, role_networks
+from steelyard.isolation.refusal import QUARANTINED, REFUSED, check_may_join, is_marked, refusal_of
+from steelyard.isolation.refusal import look as look_at
 from steelyard.isolation.segments import Segments
 from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
@@ -40,8 +41,6 @@ from steelyard.store import Store
 
 log = structlog.get_logger("steelyard.isolation")
 
-REFUSED: Final = "isolation.refused"
-"""The reconciler that puts refused nodes into quarantine; its findings are the refusals."""
 FINDING: Final = "isolation.flip_refused"
 SWEEPER: Final = "steelyard"
 FLIPPED, FLIP_FAILED = "network.flipped", "network.flip_failed"
@@ -166,7 +165,8 @@ class Verifier:
         """
         began = self._clock()
         node = self._cloud.nodes.get(reference)
-        self._check_open(node, flip)
+        if flip.joined:
+            check_may_join(self._store, node)
         nics = {nic.mac.lower(): nic for nic in self._cloud.node_ports.all(node_id=node.id)}
         wait = FIRST_LOOK_AGAIN
         swept = flip.joined
@@ -188,13 +188,6 @@ class Verifier:
         if not flip.joined and flip.role != "tenant":
             self._segments.vacated(node, look.bound, look.read, by.actor)
         return Verified(look.unread, took)
-
-    def _check_open(self, node: Node, flip: Flip) -> None:
-        """A node that was refused joins nothing until it has been in quarantine: Nova's release would have it cleaned
-        and offered again before anybody could write the mark."""
-        finding = self._refusal(node) if flip.joined else None
-        if finding is not None and finding.evidence.get("quarantined") is not True:
-            raise Refused(f"It is on its way into quarantine. {finding.reason}", code="flip_refused", next=_look(node))
 
     # Looking
 
@@ -260,7 +253,7 @@ class Verifier:
 
     def _sweep(self, node: Node, look: _Look) -> None:
         """What a switch still carries for a node that was refused makes room for quarantine, then for nothing."""
-        if not look.left or self._refusal(node) is None:
+        if not look.left or refusal_of(self._store, node) is None:
             return
         with suppress(SteelyardError):  # then the switch carries it still, and says so at the next look
             networks = self._cloud.networks.all()
@@ -273,11 +266,6 @@ class Verifier:
                     return
                 spec = AttachmentSpec(PORT_NAME, quarantine.id, node.id, mac, link, PORT_OWNER)
                 self._cloud.attachments.delete(self._cloud.attachments.create(spec).id)
-
-    def _refusal(self, node: Node) -> Finding | None:
-        """The node's, while it is open."""
-        found = (each.finding for each in self._store.findings.by(REFUSED))
-        return next((finding for finding in found if finding.subject == f"node:{node.id}"), None)
 
     # Telling
 
@@ -308,8 +296,8 @@ class Verifier:
             self._cloud.placement.hold_back(node.id)
         with self._store.unit_of_work():
             subject = f"node:{node.id}"
-            known = self._refusal(node)
-            if known is None or known.evidence.get("quarantined") is True:
+            known = refusal_of(self._store, node)
+            if known is None or is_marked(known):
                 # Otherwise the first words stay: they tell the cause, what comes while Ironic tidies up the effects.
                 self._store.findings.put(REFUSED, _finding(node, flip, look, reason))
             self._store.events.append(
@@ -318,14 +306,14 @@ class Verifier:
             )  # fmt: skip
         log.warning("flip refused", node=node.id, flip=flip.words, wrong=look.wrong)
         self._signal(REFUSED)
-        return Refused(reason, code="flip_refused", next=_look(node))
+        return Refused(reason, code="flip_refused", next=look_at(node))
 
 
 def _finding(node: Node, flip: Flip, look: _Look, reason: str) -> Finding:
     return Finding(
         kind=FINDING, subject=f"node:{node.id}", name=node.label, severity=Severity.CRITICAL, reason=reason,
-        next=_look(node),
-        evidence={"from": flip.leaving, "to": flip.entering, "wrong": list(look.wrong), "quarantined": False},
+        next=look_at(node),
+        evidence={"from": flip.leaving, "to": flip.entering, "wrong": list(look.wrong), QUARANTINED: False},
     )  # fmt: skip
 
 
@@ -379,10 +367,6 @@ def _told(wanted: NicWanted, link: SwitchLink, network: Network | None) -> Mappi
         "mac": wanted.mac, "switch": link.switch_name or link.switch_id, "port": link.port_id,
         "network": network.name if network else None, "vlan": network.segmentation_id if network else None,
     }  # fmt: skip
-
-
-def _look(node: Node) -> str:
-    return f"steelyard isolation show {shlex.quote(node.label)}"
 
 
 def _name(network_id: str, networks: Mapping[str, Network]) -> str:

@@ -89,12 +89,12 @@ class LeakService:
         self._observer.forget()
         ports = self._observer.attachments()
         nodes = self._observer.nodes()
-        nics = self._observer.node_ports()
+        nics, bonds = self._observer.node_ports(), self._observer.bonds()
         instances = self._observer.instances()
         asked = None if thorough else unexplained(nodes, instances, self._free(nodes))
         seen = Seen(
             nodes=nodes, nics=nics, instances=instances, ports=ports, allocations=own.placement.allocations(asked),
-            secrets=self._store.leftovers.secrets(before=datetime.now(UTC) - OLD),
+            secrets=self._store.leftovers.secrets(before=datetime.now(UTC) - OLD), bonds=bonds,
         )  # fmt: skip
         compared = {
             "nodes": len(nodes), "nics": len(nics), "servers": len(instances), "ports": len(ports),

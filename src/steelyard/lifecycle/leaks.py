@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from steelyard.isolation.parking import PORT_NAME, parked
-from steelyard.nouns import AllocationRecord, Instance, NetworkPort, Node, NodePort
+from steelyard.nouns import AllocationRecord, Bond, Instance, NetworkPort, Node, NodePort
 
 AT_REST: Final = frozenset({"enroll", "manageable", "available", "active", "clean failed", "inspect failed"})
 """Ironic's states in which a node has no port of Ironic's own on any network."""
+FREE: Final = frozenset({"enroll", "manageable", "available", "clean failed", "inspect failed"})
+"""Ironic's states of a node at rest that no server is on."""
 TENANTS: Final = "compute:"
 """How the device owner of a server's port begins."""
 IRONICS: Final = "baremetal:none"
@@ -44,6 +46,15 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftVif:
+    """A port that Ironic keeps on a NIC or bond of a node that has no server."""
+
+    node: Node
+    mac: str | None
+    vif_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnnamedSecret:
     """A secret of Steelyard's own that nothing refers to."""
 
@@ -62,6 +73,7 @@ class Seen:
     ports: Sequence[NetworkPort]
     allocations: Sequence[AllocationRecord] = ()
     secrets: Sequence[UnnamedSecret] = ()
+    bonds: Sequence[Bond] = ()
 
 
 def leaks(seen: Seen) -> list[Leak]:
@@ -72,6 +84,7 @@ def leaks(seen: Seen) -> list[Leak]:
         *_nodes(seen.nodes, instances),
         *_servers(instances.values(), nodes),
         *_ports(seen, nodes, instances),
+        *_vifs(seen, instances),
         *_allocations(seen.allocations, nodes, instances),
         *_secrets(seen.secrets),
     ]
@@ -174,6 +187,38 @@ def _port(port: NetworkPort, kind: str, reason: str) -> Leak:
         "switch_port": port.link.port_id if port.link else None,
     }  # fmt: skip
     return Leak(kind, port.id, port.name or port.mac, reason, f"openstack port delete {port.id}", evidence)
+
+
+def left_vifs(
+    nodes: Iterable[Node], nics: Iterable[NodePort], bonds: Iterable[Bond], servers: Mapping[str, Instance]
+) -> Iterator[LeftVif]:
+    """All of them. `servers`: those that Nova has, by id; a node that was claimed for one of them is not free. Pure."""
+    free = {
+        node.id: node
+        for node in nodes
+        if node.provision_state in FREE and node.instance_id not in servers and not node.notes.get("adopted")
+    }
+    holders: list[NodePort | Bond] = [*nics, *bonds]
+    for unit in holders:
+        if unit.vif_id is not None and unit.node_id in free:
+            yield LeftVif(free[unit.node_id], unit.mac, unit.vif_id)
+
+
+def _vifs(seen: Seen, instances: Mapping[str, Instance]) -> Iterator[Leak]:
+    bound = {port.id: port.host_id for port in seen.ports}
+    for left in left_vifs(seen.nodes, seen.nics, seen.bonds, instances):
+        node, host = left.node, bound.get(left.vif_id)
+        elsewhere = host if host not in (None, node.id) else None
+        reason = f"Ironic keeps port {left.vif_id} on NIC {left.mac}, and the node has no server: that NIC is not free."
+        yield Leak(
+            "vif_without_server", f"{node.id}:{left.vif_id}", node.label,
+            reason if elsewhere is None else f"{reason} The port itself is on node {elsewhere}.",
+            f"openstack baremetal node vif detach {node.id} {left.vif_id}"
+            if elsewhere is None or node.provision_state != "available"
+            else f"openstack baremetal node manage {node.id}",  # available, Ironic would unbind it there
+            {"node": node.id, "vif": left.vif_id, "mac": left.mac, "state": node.provision_state,
+             "instance": node.instance_id, "bound_to": host},
+        )  # fmt: skip
 
 
 def _allocations(

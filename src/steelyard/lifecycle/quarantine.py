@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from steelyard.clouds.ports import Clouds
+from steelyard.isolation.refusal import note_mark
 from steelyard.lifecycle.model import (
     MAINTENANCE_PREFIX,
     QUARANTINE,
@@ -56,6 +57,7 @@ class Quarantine:
             cloud.nodes.set_maintenance(node.id, f"{MAINTENANCE_PREFIX}{why}")
             cloud.placement.hold_back(node.id)  # again: Nova may have lifted it while there was no maintenance
         self._record(node, why, by=by, operation_id=operation_id)
+        note_mark(self._store, node)
         return cloud.nodes.get(node.id)
 
     def open(self, node: Node, operation_id: str) -> Node:

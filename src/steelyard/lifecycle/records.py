@@ -29,6 +29,8 @@ CLEAN_END: Final = "automated_cleaning_end"
 """Ironic's type of that line (ironic.conductor.utils.StepFlow)."""
 SKEW: Final = timedelta(minutes=1)
 """By how much the clocks of two conductors may differ."""
+LOOKS_APART: Final = timedelta(seconds=5)
+"""How old the list may be in which a tenant was first seen, and by how much two of our servers' clocks may differ."""
 ERASES: Final = "erase_devices"
 """How the names of the clean steps begin that erase disks (ironic-python-agent)."""
 NOTING: Final = "steelyard-"
@@ -158,8 +160,18 @@ def proven_clean(node: Node, record: CleanRecord | None = None, tenancy: Tenancy
     if tenancy is not None and tenancy.until is None:
         return Verdict(False, f"it was last seen with a tenant ({_when(tenancy.seen_at)}), and no clean since")
     if record is not None and record.stay == stay:
+        if tenancy is not None and _before(record, tenancy):
+            return Verdict(False, f"a tenant had it ({_when(tenancy.since)}) after the clean that was seen", record)
         return Verdict(True, f"{_words(record)} {_when(record.ended_at)}", record)
     return _proven_by_note(node, record, tenancy)
+
+
+def _before(record: CleanRecord, tenancy: Tenancy) -> bool:
+    """Whether the clean was seen before the last tenant came: who stood still meanwhile, and then found the node
+    available, took it for the one after."""
+    if record.how is not How.OPERATION or record.started_at is None:
+        return False
+    return record.started_at < tenancy.since - LOOKS_APART
 
 
 def _proven_by_note(node: Node, record: CleanRecord | None, tenancy: Tenancy | None) -> Verdict:

@@ -18,6 +18,7 @@ from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
 from steelyard.lifecycle.powering import PowerSteps
 from steelyard.lifecycle.progress import deploying, releasing
 from steelyard.lifecycle.service import CREATE, DELETE, RECLAIM, LifecycleService
+from steelyard.lifecycle.vifs import take_all_off
 from steelyard.nouns import Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
 
@@ -142,6 +143,7 @@ class _Following:
         node = next((node for node in own.nodes.all() if node.instance_id == server_id), None)
         if node is not None and node.provision_state == "available":
             # Claimed, and Nova was gone before it asked for the deployment: nothing was written, nobody else clears it.
+            take_all_off(own, node.id)
             own.nodes.update(node.id, {"/instance_uuid": None})
             return Done()
         if node is None or node.provision_state not in STILL_HELD:

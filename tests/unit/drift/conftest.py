@@ -160,6 +160,12 @@ class Bench:
     def claim_for_nobody(self) -> None:
         self.world.nodes[self.free.id] = replace(self.free, instance_id=str(uuid.uuid4()))
 
+    def leave_a_vif(self) -> str:
+        """As a Nova leaves it that was killed before it asked for the deployment; the port is deleted."""
+        vif_id = str(uuid.uuid4())
+        self.world.put_vif(self.free_nic().id, vif_id)
+        return vif_id
+
     def leave_in_the_controller(self) -> Leftover:
         leftover = Leftover("instance-ip", str(uuid.uuid4()), "10.1.0.9", "no port has the address")
         self.world.leftovers.append(leftover)

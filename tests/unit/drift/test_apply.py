@@ -21,7 +21,7 @@ from .conftest import Bench
 MAKERS: list[Callable[[Bench], object]] = [
     Bench.orphan_an_allocation, Bench.stray_port, Bench.move_a_vlan, Bench.put_a_vlan, Bench.delete_a_binding,
     Bench.take_a_trait, Bench.change_a_provider, Bench.claim_for_nobody, Bench.attach_a_stranger,
-    Bench.leave_in_the_controller,
+    Bench.leave_in_the_controller, Bench.leave_a_vif,
 ]  # fmt: skip
 ANY_REPEAT = pytest.mark.parametrize("repeat", [False, True], ids=["once", "each step twice"])
 

@@ -16,6 +16,7 @@ from steelyard.drift.model import (
     DeleteAllocation,
     DeletePort,
     DetachPort,
+    DetachVif,
     EmptySwitchPort,
     ForgetSecret,
     RemoveLeftover,
@@ -154,6 +155,24 @@ def test_a_node_that_is_claimed_for_nobody(bench: Bench) -> None:
     assert found.action == ClearInstance(node_id=bench.free.id, instance_id=bench.free.instance_id or "")
 
 
+def test_a_vif_of_a_server_that_is_gone(bench: Bench) -> None:
+    vif_id = bench.leave_a_vif()
+    found = bench.found()
+    assert set(found) == {"vif_without_server"}
+    left = found["vif_without_server"]
+    assert left.action == DetachVif(node_id=bench.free.id, vif_id=vif_id)
+    assert (left.name, left.next) == (
+        bench.free.name, f"openstack baremetal node vif detach {bench.free.id} {vif_id}"
+    )  # fmt: skip
+
+
+def test_a_vif_whose_port_is_elsewhere_is_left_to_a_person(bench: Bench) -> None:
+    bench.world.put_vif(bench.free_nic().id, bench.port.id)
+    left = bench.found()["vif_without_server"]
+    assert (left.action, left.next) == (None, f"openstack baremetal node manage {bench.free.id}")
+    assert bench.used.id in left.reason
+
+
 def test_a_trait_that_was_taken_away(bench: Bench) -> None:
     bench.take_a_trait()
     found = bench.found()
@@ -273,7 +292,7 @@ def test_leaks_is_the_same_check(bench: Bench) -> None:
 def test_every_kind_has_a_severity(bench: Bench) -> None:
     makers = (
         bench.stray_port, bench.move_a_vlan, bench.take_a_trait, bench.change_a_provider, bench.claim_for_nobody,
-        bench.attach_a_stranger,
+        bench.attach_a_stranger, bench.leave_a_vif,
     )  # fmt: skip
     for make in makers:
         make()

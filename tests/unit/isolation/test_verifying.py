@@ -11,8 +11,11 @@ import pytest
 from steelyard.errors import Conflict, NotFound, Refused, Unavailable
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
+from steelyard.isolation.policy import Role
+from steelyard.isolation.segments import Segment
 from steelyard.isolation.verifying import Flip, NicWanted, Verifier
 from steelyard.lifecycle.model import quarantine
+from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.nouns import NetworkPort, NodePort, SwitchLink
 from steelyard.operations.reconciling import Reconciler
 from steelyard.settings import Settings
@@ -380,6 +383,23 @@ class TestQuarantine:
         assert refused.seconds == before
         refused_reconciler(refused).run()
         assert passes(refused, flip).verified
+
+    def test_before_that_it_is_not_even_put_on_a_network(self, refused: Bench) -> None:
+        with pytest.raises(Refused) as caught:
+            refused.service.segment(refused.node_id, Role.CLEANING)
+        assert (caught.value.code, caught.value.next) == ("flip_refused", "steelyard isolation show bm-1")
+        refused_reconciler(refused).run()
+        assert refused.service.segment(refused.node_id, Role.CLEANING) == Segment(None)
+
+    def test_it_is_in_quarantine_whoever_put_it_there(self, refused: Bench, conductor: Conductor) -> None:
+        """Such as the operation whose clean was refused: its release need not wait for the reconciler."""
+        Quarantine(refused.clouds, refused.store).put(refused.node, "its cleaning failed", by="ada", operation_id="op")
+        [finding] = refused.store.findings.all()
+        assert finding.finding.evidence["quarantined"] is True
+        assert finding.finding.next == "steelyard node release bm-1"
+        refused.world.free_switch_port(conductor.link)
+        conductor.leaves("provisioning")
+        assert passes(refused, conductor.joins("cleaning")).verified
 
     def test_what_is_left_on_its_switch_port_is_swept_once_ironic_has_taken_it_off(
         self, refused: Bench, conductor: Conductor

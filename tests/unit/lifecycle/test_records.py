@@ -106,6 +106,17 @@ def test_a_record_serves_its_own_stay_and_no_other() -> None:
     assert proven_clean(replace(available, power_interface="steelyard-ipmi"), record).proven
 
 
+def test_a_clean_that_was_seen_before_the_last_tenant_came_is_not_the_one_after() -> None:
+    """An operation that stood still through a whole tenancy takes the one that it saw for the proof."""
+    free = node()
+    record = CleanRecord("n", How.OPERATION, stay_of(free), T0, T0 - 60 * MINUTE, (), "op")
+    assert proven_clean(free, record, tenancy(T0 - 90 * MINUTE)).proven
+    verdict = proven_clean(free, record, tenancy(T0 - 30 * MINUTE))
+    assert not verdict.proven
+    assert verdict.reason.startswith("a tenant had it (2026-03-01 11:30")
+    assert proven_clean(free, replace(record, started_at=None), tenancy(T0 - 30 * MINUTE)).proven
+
+
 def test_which_nodes_note_their_cleans() -> None:
     assert notes_cleans(node(power_interface="steelyard-redfish"))
     assert not notes_cleans(node(power_interface="redfish"))

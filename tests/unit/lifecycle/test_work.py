@@ -284,6 +284,7 @@ class TestDelete:
         (node,) = [n for n in bench.world.nodes.values() if n.instance_id]
         bench.world.nodes[node.id] = replace(node, provision_state="available")
         del bench.world.instances[server.id]
+        assert any(nic.vif_id for nic in bench.world.node_ports.values()), "its NIC is not free, either"
         (gone,) = (step for kind in kinds(service) if kind.name == "servers.delete" for step in kind.steps)
         context = StepContext(
             operation_id="claimed", kind="servers.delete", step=gone.name, params={"server_id": server.id},
@@ -291,6 +292,7 @@ class TestDelete:
         )  # fmt: skip
         assert isinstance(gone.do(context), Done)
         assert bench.world.nodes[node.id].instance_id is None
+        assert [nic.vif_id for nic in bench.world.node_ports.values() if nic.vif_id] == []
 
     @pytest.mark.parametrize(("told", "vouched"), [(None, True), (True, True), (False, False)])
     def test_one_that_stood_still_vouches_for_no_clean_that_ironic_was_told_to_pass_over(

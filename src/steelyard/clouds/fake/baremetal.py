@@ -280,6 +280,16 @@ class FakeNodePorts(_OfNodes):
             raise Conflict(f"port {port_id} is of node {node.id}, which is in use")
         del self.world.node_ports[port.id]
 
+    @call
+    def detach(self, node_id: str, vif_id: str) -> None:
+        node = self.find_for_change(node_id, "detaching a VIF")
+        if not any(unit.vif_id == vif_id for unit in self.world.vif_holders(node.id)):
+            return
+        self.world.drop_vif(vif_id)
+        port = self.world.fabric.ports.get(vif_id)
+        if port is not None and node.provision_state in {"active", "deleting", "available"}:
+            self.world.fabric.unbind(port)
+
     def _visible(self, port: NodePort) -> bool:
         node = self.world.nodes.get(port.node_id)
         return node is not None and (self.sees(node.owner) or self.sees(node.lessee))

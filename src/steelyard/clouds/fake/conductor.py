@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from steelyard.clouds.fake import gate
 from steelyard.clouds.fake.gate import PARKED
 from steelyard.clouds.fake.machines import NETWORK_ROLE, TENANTS, skips_cleaning
-from steelyard.errors import SteelyardError, Unavailable, UpstreamError
+from steelyard.errors import Refused, SteelyardError, Unavailable, UpstreamError
 from steelyard.nouns import NetworkPort, Node, NodePort
 
 if TYPE_CHECKING:
@@ -134,7 +134,11 @@ def advance(world: FakeWorld, node: Node, move: Move) -> Node | None:
         if not move.stages:
             del world.moves[node.id]
             return move.done(node)
-        if not _has_segment(world, node, move.stages[0]):
+        try:
+            there = _has_segment(world, node, move.stages[0])
+        except Refused as error:
+            return _refused(world, node, move, error.detail)
+        if not there:
             move.until = move.until or world.now + SEGMENT_PATIENCE
             waits = world.now < move.until
             return None if waits else _refused(world, node, move, "no network that it could have to itself is free")

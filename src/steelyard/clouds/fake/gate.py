@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steelyard.errors import SteelyardError
+from steelyard.errors import Refused, SteelyardError
 from steelyard.nouns import Node
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def passes(world: FakeWorld, node: Node) -> bool:
 
 
 def network(world: FakeWorld, node: Node, role: str | None) -> str | None:
-    """Id of the network that the node is put on for this role; None: on none, or not yet, as it waits for its own."""
+    """Id of the network that the node is put on for this role; None: on none, or not yet, as it waits for its own.
+
+    Raises `Refused` where it is let on none.
+    """
     world.waiting.discard(node.id)
     if role is None:
         return None
@@ -47,6 +50,8 @@ def network(world: FakeWorld, node: Node, role: str | None) -> str | None:
         return world.role_networks[role]
     try:
         return world.segment_gate(node.id, role) or world.role_networks[role]
+    except Refused:
+        raise
     except SteelyardError:
         world.waiting.add(node.id)
         return None

@@ -50,6 +50,7 @@ class FakeInterfaces(FakePort):
         if port is None or port.device_id != instance.id:
             return
         self.world.fabric.remove_port(port_id)
+        self.world.drop_vif(port_id)
         gone = {fixed.address for fixed in port.addresses}
         kept = tuple(address for address in instance.addresses if address not in gone)
         self.world.instances[instance.id] = replace(instance, addresses=kept)
@@ -69,13 +70,14 @@ class FakeInterfaces(FakePort):
         taken = {port.mac for port in self.world.fabric.ports.values() if port.device_id == instance.id}
         nics = [nic for nic in self.world.node_ports.values() if nic.node_id == instance.node_id]
         for unit in units(nics, self.world.bonds):
-            if unit.mac not in taken:
+            if unit.mac not in taken and unit.vif_id is None:
                 return unit
         raise Conflict(f"Failed to attach network adapter device to {instance.id}", code="attach_failed")
 
     def _bind(self, instance: Instance, port: NetworkPort, unit: Unit) -> None:
         if unit.links:
             self.world.fabric.bind_at(port, instance.node_id or "", unit.mac, unit.links[0], unit.lag)
+        self.world.put_vif(unit.id, port.id)
         addresses = (*instance.addresses, *(fixed.address for fixed in port.addresses))
         self.world.instances[instance.id] = replace(instance, addresses=addresses)
 

@@ -206,6 +206,7 @@ def step(world: FakeWorld, node: Node) -> bool:
     reason = world.broken.pop((node.id, work.job), None) if is_last else None
     if work.job == "delete":  # also when it fails: do_node_tear_down
         node = replace(node, instance_id=None, lessee=None)
+        world.drop_vifs(node.id)
     if reason is not None:
         node = _failed(node, work, reason)
     else:

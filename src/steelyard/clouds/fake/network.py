@@ -167,6 +167,8 @@ class FakeAttachments(FakePort):
         for subport in port.subports:
             self.world.fabric.remove_port(subport.port_id)
         self.world.fabric.remove_port(port_id)
+        if port.device_id in self.world.instances:  # Nova is told of it
+            self.world.drop_vif(port_id)
 
     def _shown(self, port: NetworkPort) -> NetworkPort:
         return port if self.actor.is_admin else replace(port, host_id=None, link=None, more_links=())

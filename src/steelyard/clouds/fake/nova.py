@@ -103,10 +103,11 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
     if instance.node_id == VIRTUAL_HOST:
         return _attach_virtual(world, instance)
     nics = units((port for port in world.node_ports.values() if port.node_id == instance.node_id), world.bonds)
+    nics = [nic for nic in nics if nic.vif_id is None]
     wanted = world.wanted[instance.id].network_ids
     try:
         if len(wanted) > len(nics):
-            raise Conflict("the node has fewer NICs than networks were asked for")
+            raise Conflict("there are not enough free physical ports")
         ports = [
             world.fabric.add_port(
                 network_id, now=world.now, mac=nic.mac, project_id=instance.project_id, device_id=instance.id,
@@ -119,6 +120,8 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
                 world.group(name, instance.project_id).id for name in world.wanted[instance.id].security_groups
             )
             world.fabric.ports[port.id] = replace(port, security_groups=groups)
+        for port, nic in zip(ports, nics, strict=False):
+            world.put_vif(nic.id, port.id)
         node = ironic.start(world, world.nodes[instance.node_id or ""], "active")
     except (Conflict, NotFound) as error:
         return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")
@@ -172,6 +175,7 @@ def _release(world: FakeWorld, instance: Instance) -> None:
     world.allocations.pop(instance.id, None)
     for port in [port for port in world.fabric.ports.values() if port.device_id == instance.id]:
         world.fabric.remove_port(port.id)
+        world.drop_vif(port.id)
     node = world.nodes.get(instance.node_id or "")
     if node is None or node.instance_id != instance.id:
         return

@@ -12,10 +12,13 @@ from steelyard.nouns import Bond, Lag, NodePort, SwitchLink
 class Unit:
     """One thing to attach to."""
 
+    id: str
+    """The NIC's or the bond's."""
     mac: str
     links: tuple[SwitchLink, ...]
     bond: Bond | None
     pxe: bool
+    vif_id: str | None = None
 
     @property
     def lag(self) -> Lag | None:
@@ -30,9 +33,10 @@ def units(nics: Iterable[NodePort], bonds: Mapping[str, Bond]) -> list[Unit]:
         if nic.bond_id is not None:
             members.setdefault(nic.bond_id, []).append(nic)
         else:
-            found.append(Unit(nic.mac, (nic.link,) if nic.link else (), None, nic.pxe_enabled))
+            found.append(Unit(nic.id, nic.mac, (nic.link,) if nic.link else (), None, nic.pxe_enabled, nic.vif_id))
     for bond_id, mates in members.items():
         bond = bonds[bond_id]
         links = tuple(nic.link for nic in mates if nic.link is not None)
-        found.append(Unit(bond.mac or mates[0].mac, links, bond, any(nic.pxe_enabled for nic in mates)))
+        pxe = any(nic.pxe_enabled for nic in mates)
+        found.append(Unit(bond.id, bond.mac or mates[0].mac, links, bond, pxe, bond.vif_id))
     return sorted(found, key=lambda unit: (unit.bond is None, not unit.pxe, unit.mac))

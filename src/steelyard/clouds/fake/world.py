@@ -254,6 +254,31 @@ class FakeWorld:
             name = placement_class(self.nodes[node_id].resource_class or "none")
             self.allocations[consumer_id] = AllocationRecord(node_id, consumer_id, {name: 1})
 
+    # What Ironic keeps on NICs and bonds
+
+    def vif_holders(self, node_id: str | None = None) -> list[NodePort | Bond]:
+        """Everything that can have a VIF: of one node, or of all."""
+        every: list[NodePort | Bond] = [*self.node_ports.values(), *self.bonds.values()]
+        return [unit for unit in every if node_id in (None, unit.node_id)]
+
+    def put_vif(self, unit_id: str, port_id: str | None) -> None:
+        """On a NIC or a bond, by its id."""
+        if unit_id in self.bonds:
+            self.bonds[unit_id] = replace(self.bonds[unit_id], vif_id=port_id)
+        else:
+            self.node_ports[unit_id] = replace(self.node_ports[unit_id], vif_id=port_id)
+
+    def drop_vif(self, port_id: str) -> None:
+        """Off whatever it is on."""
+        for unit in self.vif_holders():
+            if unit.vif_id == port_id:
+                self.put_vif(unit.id, None)
+
+    def drop_vifs(self, node_id: str) -> None:
+        """All of a node's."""
+        for unit in self.vif_holders(node_id):
+            self.put_vif(unit.id, None)
+
     # Time
 
     def tick(self, steps: int = 1) -> bool:

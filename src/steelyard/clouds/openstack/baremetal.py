@@ -32,7 +32,7 @@ NOTES = "steelyard"
 """The one key of driver_internal_info that is read: its others hold agents' tokens and addresses."""
 PORT_FIELDS = (
     "uuid", "node_uuid", "address", "pxe_enabled", "physical_network", "local_link_connection", "name",
-    "portgroup_uuid",
+    "portgroup_uuid", "internal_info",
 )  # fmt: skip
 BMC_ADDRESSES = ("redfish_address", "ipmi_address", "drac_address", "ilo_address", "irmc_address")
 POWER_TARGETS: dict[PowerAction, str] = {
@@ -226,6 +226,12 @@ class OpenstackNodePorts:
     def delete(self, port_id: str) -> None:
         self._ironic.rest.delete(f"ports/{part(port_id)}")
 
+    def detach(self, node_id: str, vif_id: str) -> None:
+        vifs = f"nodes/{part(node_id)}/vifs"
+        there = self._ironic.rest.get(vifs, what="a node's VIFs").documents("vifs", "a VIF")
+        if any(vif.text("id") == vif_id for vif in there):
+            self._ironic.rest.delete(f"{vifs}/{part(vif_id)}")
+
 
 def patch_of(changes: Mapping[str, Any], present: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The changes as a JSON patch (RFC 6902); removing what `present` does not have is left out."""
@@ -359,4 +365,11 @@ def node_port_of(found: Document) -> NodePort:
         link=link_of(connection),
         name=found.maybe_text("name"),
         bond_id=found.maybe_text("portgroup_uuid"),
+        vif_id=vif_of(found),
     )
+
+
+def vif_of(found: Document) -> str | None:
+    """The VIF of a port or port group: the one that Ironic's network interfaces keep for the tenant."""
+    vif_id = found.mapping("internal_info").get("tenant_vif_port_id")
+    return vif_id if isinstance(vif_id, str) and vif_id else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from steelyard.clouds.openstack.baremetal import IronicRest
+from steelyard.clouds.openstack.baremetal import IronicRest, vif_of
 from steelyard.clouds.openstack.reading import Document
 from steelyard.clouds.openstack.session import part
 from steelyard.nouns import Bond, BondSpec
 
-FIELDS = ("uuid", "node_uuid", "name", "address", "mode")
+FIELDS = ("uuid", "node_uuid", "name", "address", "mode", "internal_info")
 
 
 class OpenstackBonds:
@@ -41,4 +41,5 @@ def bond_of(found: Document) -> Bond:
         name=found.maybe_text("name"),
         mac=(mac := found.maybe_text("address")) and mac.lower(),
         mode=found.maybe_text("mode") or "active-backup",
+        vif_id=vif_of(found),
     )
