@@ -34,6 +34,14 @@ def leftovers(cloud: EmbeddedCloud) -> list[str]:
             found.append(f"node {node.name} belongs to server {node.instance_id}, which is gone")
         if not node.instance_id and (vlan := cloud.rack.vlan_of(node.name)) is not None:
             found.append(f"node {node.name} is still on VLAN {vlan}")
+    for kind, units in (
+        ("NIC", system.baremetal.ports(details=True)),
+        ("bond", system.baremetal.port_groups(details=True)),
+    ):
+        for unit in units:
+            vif = (unit.internal_info or {}).get("tenant_vif_port_id")
+            if vif and not nodes[unit.node_id].instance_id:
+                found.append(f"port {vif} on {kind} {unit.address} of {nodes[unit.node_id].name}, which has no server")
     return found
 
 

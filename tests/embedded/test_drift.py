@@ -166,3 +166,32 @@ def test_drift_by_hand_is_found_planned_and_mended(
     assert check(cloud, node) == 0
     [port] = list(hand.admin.network.ports(device_id=server["id"]))
     assert port.status == "ACTIVE"
+
+
+def test_a_nic_that_a_server_that_is_gone_has_taken_is_free_again(
+    cloud: EmbeddedCloud, things: Things, after: ExitStack
+) -> None:
+    """As a Nova leaves it that is killed after it has noted the server's ports, and before the deployment."""
+    free = next(each for each in cloud.nodes().values() if each["phase"] == "available" and not each["maintenance"])
+    hand = ByHand(cloud, after, free["name"], free)
+    network = things.network("10.98.0.0/24")
+    nics = list(hand.system.baremetal.ports(node_id=free["id"], details=True))
+    ports = [hand.admin.network.create_port(network_id=network["id"], name=unique("gone")) for _ in nics]
+    for port in ports:
+        hand.system.baremetal.attach_vif_to_node(free["id"], port.id)
+        hand.admin.network.delete_port(port.id)
+    subjects = {("vif_without_server", f"vif:{free['id']}:{port.id}") for port in ports}
+    found = drift(cloud)
+    assert {found[key]["action"]["verb"] for key in subjects} == {"detach_vif"}
+    left = cloud.steelyard("admin", "leaks", "-f", "json").json["leaks"]
+    assert {each["kind"] for each in left if each["name"] == free["name"]} == {"vif_without_server"}
+
+    def taken() -> list[str]:
+        units = hand.system.baremetal.ports(node_id=free["id"], details=True)
+        return [unit.address for unit in units if (unit.internal_info or {}).get("tenant_vif_port_id")]
+
+    assert len(taken()) == len(nics)
+    until("every NIC is free again", lambda: not taken(), seconds=180.0, every=2.0)
+    assert not subjects & set(drift(cloud))
+    told = cloud.get("admin", "/v1/events", subject=f"node:{free['id']}", limit=200)["events"]
+    assert len([event for event in told if event["kind"] == "node.vif_detached"]) == len(nics)

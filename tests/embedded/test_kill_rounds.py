@@ -134,7 +134,7 @@ def _tidy(cloud: LocalCloud) -> None:
         return not found
 
     try:
-        until("nothing is left behind", look, seconds=120.0, every=2.0)
+        until("nothing is left behind", look, seconds=240.0, every=2.0)  # lifecycle.vifs looks twice, a minute apart
     except AssertionError as late:
         raise AssertionError(f"{late}: {found}") from None
 
