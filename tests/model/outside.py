@@ -72,6 +72,23 @@ def stock_server_power(game: Game, random: Random) -> str | None:
 
 
 @move(1)
+def nova_dies_before_a_deployment(game: Game, random: Random) -> str | None:
+    """It had noted the ports of a server at a node's NIC in Ironic, and forgets the server when it is back."""
+    free = [
+        unit
+        for node in game.nodes()
+        if node.provision_state == "available" and node.instance_id is None
+        for unit in game.world.vif_holders(node.id)
+        if unit.vif_id is None
+    ]
+    if not free:
+        return None
+    unit = random.choice(free)
+    game.world.put_vif(unit.id, f"gone-{game.moves}")
+    return f"a port of a server that is gone is left on NIC {unit.mac} of {game.name(unit.node_id)}"
+
+
+@move(1)
 def stock_server_rebuild_or_rescue(game: Game, random: Random) -> str | None:
     if (found := _server(game, random)) is None:
         return None

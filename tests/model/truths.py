@@ -271,6 +271,10 @@ class Truths:
             owner = port.device_owner or ""
             if owner.startswith("compute:") and port.device_id not in world.instances:
                 game.fail(f"I7: the port {port.id} of a server that is gone is left")
+        for unit in world.vif_holders():
+            node = world.nodes[unit.node_id]
+            if unit.vif_id is not None and node.provision_state == "available" and node.instance_id is None:
+                game.fail(f"I7: NIC {unit.mac} of {node.name} is not free, and the node has no server")
 
 
 GUARD = "lifecycle.guard"
