@@ -162,6 +162,18 @@ def note_segment(node: Any, role: str, segment: str | None) -> None:
 class SteelyardNetwork(neutron_network.NeutronNetwork):  # type: ignore[misc]
     """Networks of a node, each change verified, whose NICs Steelyard may have put into quarantine."""
 
+    def vif_attach(self, task: Any, vif_info: Any) -> None:
+        """No server's port goes on a NIC whose switch port nobody knows: that could never be verified.
+
+        Ironic passes over such NICs for its own interface alone (neutron.validate_port_info).
+        """
+        every = task.ports
+        task.ports = [port for port in every if port.local_link_connection or port.extra.get("client-id")]
+        try:
+            super().vif_attach(task, vif_info)
+        finally:
+            task.ports = every
+
     def _add_network(self, task: Any, network: str, security_groups: Any, net_type: Any) -> Any:
         leave_quarantine(task)
         network = own_network(task, network, ROLES[net_type])

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 from unittest import mock
 
-from ironic.common import driver_factory, keystone, neutron, states
+from ironic.common import driver_factory, exception, keystone, neutron, states
 from ironic.conductor import utils as manager_utils
 from ironic.conf import CONF
 from ironic.drivers.modules import agent
@@ -59,6 +59,8 @@ class Port:
         self.pxe_enabled = given.get("pxe", True)
         self.portgroup_id = given.get("bond")
         self.internal_info = dict(given.get("info", {}))
+        self.local_link_connection = given.get("link", {"switch_id": "s", "port_id": "p"})
+        self.extra = given.get("extra", {})
 
 
 class Task:
@@ -129,6 +131,11 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
         for port in task.ports:
             port.internal_info.pop(net_type.vif_key, None)
 
+    def attached(self: Any, task: Any, vif_info: dict[str, str]) -> None:
+        calls.append(["stock", "attach", vif_info["id"], [port.address for port in task.ports]])
+        if not task.ports:
+            raise exception.NoFreePhysicalPorts(vif=vif_info["id"])
+
     CONF.set_override("flip_gate_patience", given.get("patience", 0), group="steelyard")
     CONF.set_override("segment_patience", given.get("segment_patience", 5), group="steelyard")
     gates._adapter.cache_clear()
@@ -142,6 +149,7 @@ def play(given: dict[str, Any]) -> dict[str, Any]:
             neutron_network.NeutronNetwork,
             _add_network=added,
             _remove_network=removed,
+            vif_attach=attached,
             configure_tenant_networks=lambda self, task: calls.append(["stock", "configure"]),
             unconfigure_tenant_networks=lambda self, task: calls.append(["stock", "unconfigure"]),
             remove_rescuing_network=lambda self, task: calls.append(["stock", "remove rescuing"]),
@@ -170,6 +178,11 @@ def act(given: dict[str, Any], task: Task) -> None:
         rescue.SteelyardRescue().clean_up(task)
     elif given["do"] == "add":
         networking._add_network(task, "net", None, NetType.CLEANING)
+    elif given["do"] == "attach":
+        try:
+            networking.vif_attach(task, {"id": "vif-1"})
+        finally:
+            task.node.set_driver_internal_info("ports", [port.address for port in task.ports])
     elif given["do"] == "remove":
         networking._remove_network(task, "net", NetType.CLEANING)
     else:

@@ -227,6 +227,18 @@ class TestVerified:
             {"role": "tenant", "joined": False, "nics": [{"mac": "mac-1"}]}
         ]
 
+    def test_a_servers_port_goes_on_a_nic_whose_switch_port_is_known(self, play: Scene) -> None:
+        nics = [
+            {"address": "mac-1", "link": {}}, {"address": "mac-2"},
+            {"address": "mac-3", "link": {}, "extra": {"client-id": "of InfiniBand"}},
+        ]  # fmt: skip
+        done = play("attach", nics=nics)
+        assert done["calls"] == [["stock", "attach", "vif-1", ["mac-2", "mac-3"]]]
+        assert done["internal"]["ports"] == ["mac-1", "mac-2", "mac-3"], "Ironic has them all again"
+        none = play("attach", nics=nics[:1])
+        assert none["error"][0] == "NoFreePhysicalPorts"
+        assert none["internal"]["ports"] == ["mac-1"]
+
     def test_what_a_failed_deployment_left_behind_may_still_be_there(self, play: Scene) -> None:
         nics = [{"address": "mac-1", "info": {TENANT: "vif-1", PROVISIONING: "p1"}}]
         [body] = asked(play("unconfigure_tenant_networks", nics=nics))

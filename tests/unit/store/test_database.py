@@ -24,6 +24,29 @@ class TestMigrations:
         store.database.migrate()
         assert store.secrets.get(secret) == {"password": "x"}
 
+    def test_connections_that_open_a_new_file_at_once_do_not_disturb_each_other(self, tmp_path: Path) -> None:
+        """SQLite refuses one of two that switch a file to write-ahead logging, however long it may wait for locks."""
+        failures: list[Exception] = []
+
+        def open_it(database: Database, together: threading.Barrier) -> None:
+            together.wait()
+            try:
+                database.ping()
+            except Exception as error:
+                failures.append(error)
+
+        for number in range(60):
+            databases = [Database(f"sqlite:///{tmp_path}/{number}.sqlite") for _ in range(6)]
+            together = threading.Barrier(len(databases))
+            threads = [threading.Thread(target=open_it, args=(database, together)) for database in databases]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for database in databases:
+                database.close()
+        assert failures == []
+
     def test_servers_that_start_at_once_do_not_disturb_each_other(self, url: str) -> None:
         failures: list[Exception] = []
 

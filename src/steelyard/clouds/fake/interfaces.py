@@ -70,7 +70,7 @@ class FakeInterfaces(FakePort):
         taken = {port.mac for port in self.world.fabric.ports.values() if port.device_id == instance.id}
         nics = [nic for nic in self.world.node_ports.values() if nic.node_id == instance.node_id]
         for unit in units(nics, self.world.bonds):
-            if unit.mac not in taken and unit.vif_id is None:
+            if unit.mac not in taken and unit.vif_id is None and unit.links:
                 return unit
         raise Conflict(f"Failed to attach network adapter device to {instance.id}", code="attach_failed")
 

@@ -103,7 +103,7 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
     if instance.node_id == VIRTUAL_HOST:
         return _attach_virtual(world, instance)
     nics = units((port for port in world.node_ports.values() if port.node_id == instance.node_id), world.bonds)
-    nics = [nic for nic in nics if nic.vif_id is None]
+    nics = [nic for nic in nics if nic.vif_id is None and nic.links]
     wanted = world.wanted[instance.id].network_ids
     try:
         if len(wanted) > len(nics):
