@@ -7,6 +7,7 @@ Steelyard can tell them apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from steelyard.attention import routes as attention_routes
@@ -21,6 +22,7 @@ from steelyard.discovery import work as discovery_work
 from steelyard.discovery.service import DiscoveryService
 from steelyard.drift import routes as drift_routes
 from steelyard.drift import work as drift_work
+from steelyard.drift.service import SOURCE as DRIFT
 from steelyard.drift.service import DriftService
 from steelyard.events import routes as events_routes
 from steelyard.events import webhook_routes
@@ -215,8 +217,9 @@ def assemble(
     reconcilers.register(*guarding.reconcilers(built.lifecycle, observer, settings))
     reconcilers.register(*isolation_work.reconcilers(built.isolation))
     reconcilers.register(*isolation_checking.reconcilers(built.fleet_check))
-    reconcilers.register(*leak_reconcilers(built.leaks), LeftVifs(clouds, store, observer).reconciler())
-    reconcilers.register(*drift_work.reconcilers(built.drift))
+    reconcilers.register(*leak_reconcilers(built.leaks))
+    vifs = LeftVifs(clouds, store, observer, changed=partial(reconcilers.signal, DRIFT))
+    reconcilers.register(*drift_work.reconcilers(built.drift), vifs.reconciler())
     reconcilers.register(TagWatch(clouds=clouds, observer=observer).reconciler())
     reconcilers.register(GroupWatch(clouds=clouds, store=store, observer=observer).reconciler())
     reconcilers.register(*ipam_checking.reconcilers(built.ipam_check))

@@ -195,3 +195,10 @@ def test_a_nic_that_a_server_that_is_gone_has_taken_is_free_again(
     assert not subjects & set(drift(cloud))
     told = cloud.get("admin", "/v1/events", subject=f"node:{free['id']}", limit=200)["events"]
     assert len([event for event in told if event["kind"] == "node.vif_detached"]) == len(nics)
+
+    def told_of() -> set[str]:
+        lines = cloud.get("admin", "/v1/attention", limit=1000)["attention"]
+        found = [each for line in lines for each in (line, *line["also"]) if line["name"] == free["name"]]
+        return {each["kind"] for each in found if each["kind"].endswith("vif_without_server")}
+
+    until("attention has nothing of it", lambda: not told_of(), seconds=30.0)

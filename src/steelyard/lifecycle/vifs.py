@@ -11,6 +11,7 @@ itself is on another node by now, that is left to a person: Ironic would unbind 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -51,8 +52,12 @@ def take_all_off(cloud: Cloud, node_id: str) -> None:
 class LeftVifs:
     """The reconciler; see the module."""
 
-    def __init__(self, clouds: Clouds, store: Store, observer: Observer) -> None:
+    def __init__(
+        self, clouds: Clouds, store: Store, observer: Observer, *, changed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`changed`: called when something was taken off, for whoever tells of what is left."""
         self._clouds = clouds
+        self._changed = changed
         self._store = store
         self._observer = observer
         self._before: frozenset[tuple[str, str]] = frozenset()
@@ -69,7 +74,9 @@ class LeftVifs:
         found = list(left_vifs(nodes, nics, bonds, servers))
         stayed = [left for left in found if (left.node.id, left.vif_id) in self._before]
         self._before = frozenset((left.node.id, left.vif_id) for left in found)
-        done = sum(self._mend(left) for left in stayed)
+        if done := sum(self._mend(left) for left in stayed):
+            self._observer.forget()
+            self._changed()
         return Report(len(nodes), done, f"{done} taken off" if done else "")
 
     def _mend(self, left: LeftVif) -> bool:

@@ -26,7 +26,11 @@ class Care:
         self.world = bench.world
         self.bench = bench
         self.node: Node = next(iter(bench.world.nodes.values()))
-        self.vifs = LeftVifs(bench.clouds, bench.store, Observer(bench.clouds, fresh=0.0))
+        self.told = 0
+        self.vifs = LeftVifs(bench.clouds, bench.store, Observer(bench.clouds, fresh=0.0), changed=self._changed)
+
+    def _changed(self) -> None:
+        self.told += 1
 
     def leave(self, vif_id: str | None = None) -> str:
         vif_id = vif_id or str(uuid.uuid4())
@@ -57,6 +61,7 @@ def test_it_is_told_of_and_taken_off_at_the_second_look(care: Care) -> None:
     assert care.kept() == [vif_id]
     assert care.look(1) == 1
     assert (care.kept(), care.leaks(), care.look()) == ([], [], 0)
+    assert care.told == 1, "drift looks again, and its finding goes"
     (event,) = [
         event for event in care.bench.store.events.of(f"node:{care.node.id}") if event.kind == "node.vif_detached"
     ]
