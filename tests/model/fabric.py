@@ -7,6 +7,7 @@ Machines' BMCs are on the same leaves, in a segment of their own that the contro
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class Reader(FakeSwitchReader):
         self._silent: dict[str, datetime] = {}
         self.as_of: dict[str, datetime] = {}
         """Of what moment the last answer of each switch was."""
+        self.cached: dict[str, deque[tuple[datetime, datetime]]] = {}
+        """When each switch answered from a cache lately, and of what moment those answers were."""
         self.failed = 0
         """How many reads were stale, or not answered."""
 
@@ -68,6 +71,7 @@ class Reader(FakeSwitchReader):
         self.failed += 1
         as_of = max(now - timedelta(seconds=seconds), self.as_of.get(switch_id, now - timedelta(seconds=seconds)))
         self.as_of[switch_id] = as_of
+        self.cached.setdefault(switch_id, deque(maxlen=50)).append((now, as_of))
         return [port for port in self._game.world.fabric.switches.ports(as_of=as_of) if port.switch_id == switch_id]
 
 
@@ -108,14 +112,17 @@ def excused(game: Game, link: SwitchLink) -> bool:
 
 
 def shown(game: Game, link: SwitchLink, vlan: int | None) -> bool:
-    """Whether the switch answered from a cache, of before the port's last change, and showed just this VLAN there."""
-    as_of = game.reader.as_of.get(link.switch_id)
-    log = game.world.fabric.switches.log
-    if as_of is None or not any(each.at > as_of for each in log if each.place == (link.switch_id, link.port_id)):
+    """Whether the switch answered from a cache since the port's last change, and showed just this VLAN there."""
+    place = (link.switch_id, link.port_id)
+    switches = game.world.fabric.switches
+    last = next((each.at for each in reversed(switches.log) if each.place == place), None)
+    if last is None:
         return False
-    then = game.world.fabric.switches.ports(as_of=as_of)
+    moments = {as_of for at, as_of in game.reader.cached.get(link.switch_id, ()) if as_of < last <= at}
     return any(
-        (port.switch_id, port.port_id, port.untagged_vlan) == (link.switch_id, link.port_id, vlan) for port in then
+        (port.switch_id, port.port_id) == place and port.untagged_vlan == vlan
+        for as_of in moments
+        for port in switches.ports(as_of=as_of)
     )
 
 

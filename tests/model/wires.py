@@ -33,6 +33,7 @@ from typing import Any
 from steelyard.clouds.fake.conductor import QUARANTINE_PORT, Asked, gated
 from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.gate import NETWORK_INTERFACE, PARKED
+from steelyard.clouds.fake.switches import PortChange
 from steelyard.clouds.observing import FRESH
 from steelyard.isolation.checking import COMPARE
 from steelyard.isolation.refusal import REFUSED
@@ -200,14 +201,24 @@ class Wires:
             if node.provision_state in OPERATORS or (node.provision_state == "active" and wire.carried in ramdisks):
                 self.game.fail(f"I3: {wire.words} is on {carries}, for the controller too")
             return
-        if node.network_interface == NETWORK_INTERFACE and not self._undone(wire) and not self._contained(node):
+        known = self._undone(wire) or self._inherited(wire) or self._contained(node)
+        if node.network_interface == NETWORK_INTERFACE and not known:
             self.game.fail(f"I3: {wire.words} runs on {carries}, the controller has {self._network(wire.has)}")
 
     def _undone(self, wire: Wire) -> bool:
         """Whether something else than a write to this port, when it was asked for, made it carry that."""
-        log = self.game.world.fabric.switches.log
-        last = next((each for each in reversed(log) if each.place == wire.place), None)
+        last = self._last(wire)
         return last is not None and last.cause.name != "WRITE"
+
+    def _inherited(self, wire: Wire) -> bool:
+        """Whether it carries that since before the node was enrolled: an earlier record of the machine was deleted by
+        hand, and nobody has been asked about this one yet."""
+        last = self._last(wire)
+        return last is not None and wire.node.created_at is not None and last.at < wire.node.created_at
+
+    def _last(self, wire: Wire) -> PortChange | None:
+        log = self.game.world.fabric.switches.log
+        return next((each for each in reversed(log) if each.place == wire.place), None)
 
     def _bmcs(self) -> None:
         fabric = self.game.world.fabric
@@ -232,11 +243,18 @@ class Wires:
             got = f"I3: {self.game.name(event.node_id)} got power (asked by {event.caller}) while"
             if event.unbound:
                 self.game.fail(f"{got} {len(event.unbound)} of its tenant's ports were not on its NICs")
-            dark = [link for link in event.dark if event.parked and not excused(self.game, link)]
+            dark = [link for link in event.dark if event.parked and not self._deceived(link)]
             if dark:
                 places = ", ".join(f"{link.switch_name} {link.port_id}" for link in dark)
                 self.game.fail(f"{got} the switch did not carry its tenant's network on {places}")
         self._power_ons = len(truth.power_ons)
+
+    def _deceived(self, link: SwitchLink) -> bool:
+        """Whether what the tenant's port needs there was seen, and yet is not so."""
+        fabric = self.game.world.fabric
+        there = [port for port in fabric.ports.values() if port.link == link]
+        wanted = fabric.networks[there[0].network_id].segmentation_id if there else None
+        return excused(self.game, link) or shown(self.game, link, wanted)
 
     # When Steelyard answers
 
