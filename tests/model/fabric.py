@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.clouds.fake import FakeHardware
 from steelyard.clouds.fake.conductor import Answer, Asked
-from steelyard.clouds.fake.switches import SWITCHES, Cause
+from steelyard.clouds.fake.switches import SWITCHES, Cause, Place, PortChange
 from steelyard.errors import Refused, SteelyardError, Unavailable
 from steelyard.hardware.switches.fake import FakeSwitchReader
 from steelyard.isolation.verifying import Flip, NicWanted
@@ -100,13 +100,15 @@ def server_ports(game: Game) -> list[SwitchLink]:
     return [found[place] for place in sorted(found)]
 
 
+def last_change(game: Game, place: Place) -> PortChange | None:
+    """What made a switch port carry what it carries."""
+    return next((each for each in reversed(game.world.fabric.switches.log) if each.place == place), None)
+
+
 def excused(game: Game, link: SwitchLink) -> bool:
     """Whether what the port carries came there by something else than a write that was asked for, after the moment of
     which Steelyard last saw it: nobody can have known."""
-    last = next(
-        (each for each in reversed(game.world.fabric.switches.log) if each.place == (link.switch_id, link.port_id)),
-        None,
-    )
+    last = last_change(game, (link.switch_id, link.port_id))
     seen = game.reader.as_of.get(link.switch_id)
     return last is not None and last.cause is not Cause.WRITE and (seen is None or last.at >= seen)
 
@@ -115,10 +117,10 @@ def shown(game: Game, link: SwitchLink, vlan: int | None) -> bool:
     """Whether the switch answered from a cache since the port's last change, and showed just this VLAN there."""
     place = (link.switch_id, link.port_id)
     switches = game.world.fabric.switches
-    last = next((each.at for each in reversed(switches.log) if each.place == place), None)
+    last = last_change(game, place)
     if last is None:
         return False
-    moments = {as_of for at, as_of in game.reader.cached.get(link.switch_id, ()) if as_of < last <= at}
+    moments = {as_of for at, as_of in game.reader.cached.get(link.switch_id, ()) if as_of < last.at <= at}
     return any(
         (port.switch_id, port.port_id) == place and port.untagged_vlan == vlan
         for as_of in moments

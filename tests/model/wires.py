@@ -33,13 +33,12 @@ from typing import Any
 from steelyard.clouds.fake.conductor import QUARANTINE_PORT, Asked, gated
 from steelyard.clouds.fake.fabric import SEGMENT_VLANS
 from steelyard.clouds.fake.gate import NETWORK_INTERFACE, PARKED
-from steelyard.clouds.fake.switches import PortChange
 from steelyard.clouds.observing import FRESH
 from steelyard.isolation.checking import COMPARE
 from steelyard.isolation.refusal import REFUSED
 from steelyard.nouns import NetworkPort, Node, NodePort, SwitchLink
 
-from .fabric import BMC_VLANS, bmc_port, excused, shown
+from .fabric import BMC_VLANS, bmc_port, excused, last_change, shown
 from .game import MACHINES, Game
 
 OPERATORS: dict[str, str] = {
@@ -139,8 +138,9 @@ class Wires:
 
     def _contained(self, node: Node) -> bool:
         """Whether it is refused, and so on its way into quarantine, or is there."""
-        failed = node.provision_state in FAILED and node.provision_updated_at is not None
-        if failed and not any(run > node.provision_updated_at + OLD for run in self._guarded):  # type: ignore[operator]
+        since = node.provision_updated_at
+        failed = node.provision_state in FAILED
+        if failed and since is not None and not any(run > since + OLD for run in self._guarded):
             return True  # nobody has come by since its work failed: the power that it has was given by hand
         findings = self.game.store.findings.by(REFUSED)
         return "quarantine" in node.notes or any(each.finding.subject == f"node:{node.id}" for each in findings)
@@ -207,18 +207,14 @@ class Wires:
 
     def _undone(self, wire: Wire) -> bool:
         """Whether something else than a write to this port, when it was asked for, made it carry that."""
-        last = self._last(wire)
+        last = last_change(self.game, wire.place)
         return last is not None and last.cause.name != "WRITE"
 
     def _inherited(self, wire: Wire) -> bool:
         """Whether it carries that since before the node was enrolled: an earlier record of the machine was deleted by
         hand, and nobody has been asked about this one yet."""
-        last = self._last(wire)
+        last = last_change(self.game, wire.place)
         return last is not None and wire.node.created_at is not None and last.at < wire.node.created_at
-
-    def _last(self, wire: Wire) -> PortChange | None:
-        log = self.game.world.fabric.switches.log
-        return next((each for each in reversed(log) if each.place == wire.place), None)
 
     def _bmcs(self) -> None:
         fabric = self.game.world.fabric

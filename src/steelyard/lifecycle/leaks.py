@@ -16,7 +16,7 @@ from steelyard.nouns import AllocationRecord, Bond, Instance, NetworkPort, Node,
 
 AT_REST: Final = frozenset({"enroll", "manageable", "available", "active", "clean failed", "inspect failed"})
 """Ironic's states in which a node has no port of Ironic's own on any network."""
-FREE: Final = frozenset({"enroll", "manageable", "available", "clean failed", "inspect failed"})
+FREE: Final = AT_REST - {"active"}
 """Ironic's states of a node at rest that no server is on."""
 TENANTS: Final = "compute:"
 """How the device owner of a server's port begins."""
