@@ -170,7 +170,9 @@ def assemble(
             clouds=clouds, operations=operations, store=store, nodes=lifecycle.nodes, switches=switches
         ),
         ipam=ipam,
-        discovery=DiscoveryService(clouds=clouds, store=store, operations=operations, prober=prober, settings=settings),
+        discovery=DiscoveryService(
+            clouds=clouds, store=store, operations=operations, prober=prober, settings=settings, observer=observer
+        ),
         inventory=InventoryService(clouds=clouds, store=store, observer=observer, signal=reconcilers.signal),
         lifecycle=lifecycle,
         isolation=IsolationService(

@@ -35,6 +35,15 @@ class Observer:
     def nodes(self) -> Sequence[Node]:
         return self._list("nodes", lambda: tuple(self._clouds.own.nodes.all()))
 
+    def known_node(self, node_id: str) -> Node | None:
+        """The node as the last list of all nodes has it, if that is fresh still. Asks nobody; None where it is not."""
+        with self._guard:
+            listed = self._lists.get("nodes")
+        if listed is None or self._clock() - listed[0] > self._fresh:
+            return None
+        nodes: Sequence[Node] = listed[1]
+        return next((node for node in nodes if node.id == node_id), None)
+
     def node_ports(self) -> Sequence[NodePort]:
         return self._list("node_ports", lambda: tuple(self._clouds.own.node_ports.all()))
 
@@ -59,6 +68,10 @@ class Observer:
     def projects(self) -> Mapping[str, str]:
         """Names by id."""
         return self._list("projects", lambda: dict(self._clouds.identity.project_names()))
+
+    def free(self, resource_class: str) -> frozenset[str]:
+        """Ids of the nodes of a class that Placement offers."""
+        return self._list(f"free {resource_class}", lambda: self._clouds.own.placement.free(resource_class))
 
     def allocations(self) -> Sequence[AllocationRecord]:
         """Costs a call for each node that is taken (see `Placement.allocations`): not for a period."""

@@ -207,14 +207,19 @@ class Binding:
         }
 
 
-def node_of(ctx: StepContext, cloud: Cloud, store: Store) -> Node:
-    """The candidate's node. Raises `NotFound`."""
+def node_id_of(ctx: StepContext, store: Store) -> str:
+    """The id of the candidate's node. Raises `NotFound`."""
     node_id = ctx.results.get("node_id")
     if node_id is None:
         node_id = store.candidates.get(ctx.params["candidate_id"]).node_id
     if node_id is None:
         raise NotFound("The candidate has no node.", code="node_not_found")
-    return cloud.nodes.get(node_id)
+    return str(node_id)
+
+
+def node_of(ctx: StepContext, cloud: Cloud, store: Store) -> Node:
+    """The candidate's node. Raises `NotFound`."""
+    return cloud.nodes.get(node_id_of(ctx, store))
 
 
 def _place(link: SwitchLink) -> tuple[str, str]:

@@ -7,16 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Cloud, Clouds, ProvisionVerb
-from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, node_of
-from steelyard.discovery.model import (
-    Candidate,
-    CandidateState,
-    KnownNodes,
-    node_name,
-    size_class,
-)
-from steelyard.discovery.stopping import Watch
+from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again
+from steelyard.discovery.looking import POLL, Looks, pause
+from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, node_name, size_class
 from steelyard.errors import Duplicate, NotFound
 from steelyard.inventory.notes import LOCATION, TAGS
 from steelyard.lifecycle.cleaning import BEGUN, SEEN, STOPPED
@@ -29,19 +24,20 @@ from steelyard.operations.model import Done, Failed, Outcome, Retry, StepContext
 from steelyard.settings import Settings
 from steelyard.store import Store
 
-POLL, LATER_POLL, SLOW_POLL = 1.0, 2.0, 5.0
-"""Seconds between two looks at a node that works: at first, from `LATER` looks on, and from `SLOW` on. Servers with
-firmware take minutes where simulated ones take seconds, and each look is Ironic's work."""
-LATER, SLOW = 5, 20
-
-
 AFTER_VERIFY = frozenset({"manageable", "inspecting", "inspect wait", "inspect failed"}) | AFTER_INSPECTION
+VERIFYING = frozenset({"verifying"})
+INSPECTING = frozenset({"inspecting", "inspect wait"})
+CLEANING = frozenset({"cleaning", "clean wait"})
+"""States in which Ironic or the agent is at work, and there is nothing to do but to wait."""
 SAYS_NEXT = frozenset({
     "already_enrolled", "verify_failed", "identity_conflict", "cable_moved", "no_lldp", "candidate_not_found",
     "switch_port_taken", "nic_in_use", "node_in_maintenance", "node_quarantined",
     "node_deployed", "automated_clean_off",
 })  # fmt: skip
 """Failures after which onboarding again is not what helps; their own `next` says what does."""
+
+AWAITED = "offered_as"
+"""Key of the result of an onboarding that waits for Placement: the resource class to be offered."""
 
 
 def abandoned(cloud: Cloud, node: Node) -> bool:
@@ -57,11 +53,11 @@ def abandoned(cloud: Cloud, node: Node) -> bool:
 class Onboarding:
     """Makes a node of a candidate."""
 
-    def __init__(self, *, clouds: Clouds, store: Store, settings: Settings):
+    def __init__(self, *, clouds: Clouds, store: Store, settings: Settings, observer: Observer):
         self._clouds = clouds
         self._store = store
         self._settings = settings
-        self._watch = Watch(clouds)
+        self._looks = Looks(clouds, store, observer)
         self._holding = Holding(settings.maintenance_seconds)
         self._binding = Binding(clouds=clouds, store=store, settings=settings)
         self.identify = self._binding.identify
@@ -98,7 +94,7 @@ class Onboarding:
             # Credentials or address may be better now than when the last attempt failed.
             for path, value in self._driver_info(candidate).items():
                 node = self._cloud.nodes.update(node.id, {f"/driver_info/{path}": value})
-        self._watch.begin(node)
+        self._looks.watch.begin(node)
         self._ports_for(node, candidate, links)
         return Done({"node_id": node.id, "node": node.name, "switch_ports_known": bool(links)})
 
@@ -198,15 +194,16 @@ class Onboarding:
 
     def ask(self, ctx: StepContext, verb: ProvisionVerb, *, when: frozenset[str]) -> Outcome:
         """Ask for a verb if the node is in one of the states; otherwise there is nothing to ask for."""
-        node = self._node(ctx)
-        if node.provision_state not in when:
-            return Done()
-        self._cloud.provisioning.request(node.id, verb)
+        return self._ask(self._looks.node(ctx), verb, when=when)
+
+    def _ask(self, node: Node, verb: ProvisionVerb, *, when: frozenset[str]) -> Outcome:
+        if node.provision_state in when:
+            self._cloud.provisioning.request(node.id, verb)
         return Done()
 
     def verify_ended(self, ctx: StepContext) -> Outcome:
         """Ironic reached the BMC with the credentials and power state is known."""
-        node = self._node(ctx)
+        node = self._looks.node(ctx, at_work=VERIFYING)
         if node.provision_state in AFTER_VERIFY:
             return Done()
         if node.provision_state == "enroll":
@@ -215,11 +212,11 @@ class Onboarding:
                 code="verify_failed",
                 next=f"steelyard discover {_host(node)} --credentials FILE",
             )
-        return Retry(_pause(ctx), f"node is {node.provision_state}, wanted manageable")
+        return Retry(pause(ctx), f"node is {node.provision_state}, wanted manageable")
 
     def inspection_ended(self, ctx: StepContext) -> Outcome:
         """The agent has booted and reported."""
-        node = self._node(ctx)
+        node = self._looks.node(ctx, at_work=INSPECTING)
         if node.provision_state == "manageable" or node.provision_state in AFTER_INSPECTION:
             return Done()
         if node.provision_state == "inspect failed":
@@ -230,11 +227,11 @@ class Onboarding:
             )
         known = ctx.results.get("switch_ports_known", True)
         where = "" if known else ", on whatever network its switch port carries (nobody knows which port it is)"
-        return Retry(_pause(ctx), f"the agent's report: node is {node.provision_state}{where}")
+        return Retry(pause(ctx), f"the agent's report: node is {node.provision_state}{where}")
 
     def start_cleaning(self, ctx: StepContext) -> Outcome:
         """Cleaning is under way; after a failed one the node is first brought back to manageable."""
-        node = self._node(ctx)
+        node = self._looks.node(ctx)
         if node.automated_clean is False:  # Ironic would pass over the cleaning, and offer what is on the disks
             return Failed(
                 f"Ironic is told not to clean node {node.label} (automated_clean is false).",
@@ -246,8 +243,8 @@ class Onboarding:
         if node.provision_state == "clean failed":
             if node.maintenance:
                 self._cloud.nodes.set_maintenance(node.id, None)
-            asked = self.ask(ctx, "manage", when=frozenset({"clean failed"}))
-            return asked if isinstance(asked, Retry) else Retry(POLL, "node is manageable again")
+            self._cloud.provisioning.request(node.id, "manage")
+            return Retry(POLL, "node is manageable again")
         if node.maintenance and not held(node):
             self._cloud.nodes.set_maintenance(node.id, None)  # ours, of its quarantine: Ironic cleans nothing in it
         if node.provision_state in LEFT_BEHIND:
@@ -262,12 +259,13 @@ class Onboarding:
         if "offered" not in node.notes:
             # Before it can be offered, not after: from here on only a clean node may be deleted.
             self._cloud.nodes.update(node.id, noting(node, {"offered": ctx.operation_id}))
-        return self.ask(ctx, "provide", when=frozenset({"manageable"}))
+        return self._ask(node, "provide", when=frozenset({"manageable"}))
 
     def cleaning_ended(self, ctx: StepContext) -> Outcome:
         """The disks are clean and Ironic says available."""
-        node = self._node(ctx)
         seen = ctx.results.get(SEEN)
+        # That the agent is at work is proven by a look of our own: a list may tell of an earlier cleaning.
+        node = self._looks.node(ctx, at_work=CLEANING if isinstance(seen, str) else CLEANING - {"clean wait"})
         if node.provision_state == "available":
             if isinstance(seen, str) and node.automated_clean is not False:
                 since = datetime.fromisoformat(seen)
@@ -304,7 +302,7 @@ class Onboarding:
             held_up = self._held(node, ctx)
             return replace(held_up, result={**held_up.result, **result}) if isinstance(held_up, Retry) else held_up
         waits = f"node is {node.provision_state}{doing}, wanted available"
-        return Retry(_pause(ctx), waits, {**self._holding.over(ctx), **result})
+        return Retry(pause(ctx), waits, {**self._holding.over(ctx), **result})
 
     def _held(self, node: Node, ctx: StepContext) -> Retry | Failed:
         """Somebody holds it in maintenance: agents do nothing then. If that lasts too long, it is given up."""
@@ -319,17 +317,20 @@ class Onboarding:
 
     def offered(self, ctx: StepContext) -> Outcome:
         """Placement offers the node: the next tenant can have it."""
-        node = self._node(ctx)
+        awaited = ctx.results.get(AWAITED)
+        if isinstance(awaited, str) and self._looks.not_offered_yet(ctx, awaited):
+            return Retry(pause(ctx), f"Placement offers the node as {awaited}")
+        node = self._looks.node(ctx)
         if node.instance_id is not None:  # somebody was faster than we could look
             return Done({"resource_class": node.resource_class})
         wanted = placement_class(node.resource_class or "")
         if node.id in self._cloud.placement.free(wanted):
             return Done({"resource_class": node.resource_class})
-        return Retry(_pause(ctx), f"Placement offers the node as {wanted}")
+        return Retry(pause(ctx), f"Placement offers the node as {wanted}", {AWAITED: wanted})
 
     def record(self, ctx: StepContext) -> Outcome:
         """Candidate and node say that it is done."""
-        node = self._node(ctx)
+        node = self._looks.node(ctx)
 
         def onboarded(now: Candidate) -> Candidate:
             return replace(now, state=CandidateState.ONBOARDED, node_id=node.id, reason=None, next=None, note=None)
@@ -357,21 +358,13 @@ class Onboarding:
                 self._event(
                     ctx, f"candidate:{candidate.id}", "candidate.failed", f"onboarding {candidate.name} failed: {why}"
                 )  # fmt: skip
-        return Done() if candidate.node_id is None else self._watch.stop(candidate.node_id, ctx)
-
-    def _node(self, ctx: StepContext) -> Node:
-        return self._watch.look(node_of(ctx, self._cloud, self._store), ctx)
+        return Done() if candidate.node_id is None else self._looks.watch.stop(candidate.node_id, ctx)
 
     def _event(self, ctx: StepContext, subject: str, kind: str, detail: str, **data: Mapping[str, Any]) -> None:
         self._store.events.append(
             subject, kind, actor=ctx.actor.user_name, detail=detail, reason=ctx.reason,
             operation_id=ctx.operation_id, request_id=ctx.request_id, data=data,
         )  # fmt: skip
-
-
-def _pause(ctx: StepContext) -> float:
-    """Seconds until the next look of a step that waits."""
-    return POLL if ctx.attempt <= LATER else LATER_POLL if ctx.attempt <= SLOW else SLOW_POLL
 
 
 def _host(node: Node) -> str:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.discovery import targets as reading
 from steelyard.discovery.binding import LEFT_BEHIND
@@ -54,10 +55,14 @@ class _Progress:
 class DiscoveryService:
     """Finding servers and knowing them."""
 
-    def __init__(self, *, clouds: Clouds, store: Store, operations: Operations, prober: BmcProber, settings: Settings):
+    def __init__(
+        self, *, clouds: Clouds, store: Store, operations: Operations, prober: BmcProber, settings: Settings,
+        observer: Observer | None = None,
+    ):  # fmt: skip
         self.clouds = clouds
         self.store = store
         self.settings = settings
+        self.observer = observer or Observer(clouds)
         self._operations = operations
         self._prober = prober
         self._running: dict[str, _Progress] = {}

@@ -72,7 +72,9 @@ def _sweep(service: DiscoveryService) -> OperationKind:
 
 
 def _onboard(service: DiscoveryService) -> OperationKind:
-    onboarding = Onboarding(clouds=service.clouds, store=service.store, settings=service.settings)
+    onboarding = Onboarding(
+        clouds=service.clouds, store=service.store, settings=service.settings, observer=service.observer
+    )
     enrolled = frozenset({"enroll"})
     inspectable = frozenset({"manageable", "inspect failed"})
     return OperationKind(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from steelyard.clouds.fake import FakeClouds, FakeHardware, FakeWorld
+from steelyard.clouds.observing import Observer
 from steelyard.discovery.service import DiscoveryService
 from steelyard.discovery.work import kinds
 from steelyard.hardware.redfish.fake import FakeBmc, FakeBmcProber
@@ -32,6 +33,7 @@ class Bench:
     store: Store
     settings: Settings
     admin: Actor
+    observer: Observer
 
     def go_on(self, seconds: float) -> None:
         self.world.tick()
@@ -47,7 +49,7 @@ class Bench:
         """The service over these operations."""
         service = DiscoveryService(
             clouds=FakeClouds(self.world), store=self.store, operations=operations, prober=self.prober,
-            settings=self.settings,
+            settings=self.settings, observer=self.observer,
         )  # fmt: skip
         operations.register(*kinds(service))
         return service
@@ -69,5 +71,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     store = Store.open(f"sqlite:///{tmp_path}/steelyard.sqlite", key_file=tmp_path / "keys")
     admin = Actor("u1", "admin", None, None, frozenset({"admin"}), system=True)
-    yield Bench(FakeWorld(), FakeBmcProber(), store, Settings(home=tmp_path), admin)
+    world = FakeWorld()
+    observer = Observer(FakeClouds(world), clock=lambda: world.now.timestamp())
+    yield Bench(world, FakeBmcProber(), store, Settings(home=tmp_path), admin, observer)
     store.close()

@@ -1,0 +1,130 @@
+"""Waiting for nodes costs Ironic and Placement little, and what others listed a moment ago deceives nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from steelyard.clouds.fake import FakeClouds
+from steelyard.discovery.looking import NOW_AND_THEN, Looks
+from steelyard.discovery.onboarding import CLEANING, Onboarding
+from steelyard.lifecycle.cleaning import SEEN
+from steelyard.operations.model import Done, Operation, Phase, Retry, StepContext
+
+from .test_work import found, onboard, only_node
+
+if TYPE_CHECKING:
+    from .conftest import Bench
+
+
+def onboarded(bench: Bench, *, listed: bool) -> Operation:
+    """Onboarding with agents that take their time, beside reconcilers that list all nodes, or none."""
+    operations = bench.operations()
+    waited = 0
+
+    def go_on(seconds: float) -> None:
+        nonlocal waited
+        waited += 1
+        slow = any(node.provision_state in ("inspect wait", "clean wait") for node in bench.world.nodes.values())
+        if not slow or waited % 20 == 0:
+            bench.world.tick()
+        if listed:
+            bench.observer.forget()
+            bench.observer.nodes()
+
+    operations.clock._on_wait = go_on
+    found(bench)
+    return onboard(bench.over(operations), bench)
+
+
+def test_where_all_nodes_are_listed_anyway_single_ones_are_hardly_asked_for(bench: Bench) -> None:
+    operation = onboarded(bench, listed=True)
+    assert operation.phase is Phase.SUCCEEDED, operation.error
+    assert bench.world.calls["nodes.get"] < 20
+
+
+def test_where_nobody_lists_them_they_are_asked_for(bench: Bench) -> None:
+    operation = onboarded(bench, listed=False)
+    assert operation.phase is Phase.SUCCEEDED, operation.error
+    assert bench.world.calls["nodes.get"] > 30
+
+
+def a_look(bench: Bench, *, attempt: int = 1, **results: Any) -> StepContext:
+    """Of an operation that waits for the only node."""
+    node = only_node(bench)
+    params = {"candidate_id": node.notes["candidate_id"]}
+    return StepContext(
+        "o1", "nodes.onboard", "wait", params, {"node_id": node.id, **results}, bench.admin, None, attempt
+    )
+
+
+@pytest.fixture
+def waiting(bench: Bench) -> Bench:
+    """A node that is being cleaned."""
+    onboard(found(bench), bench)
+    bench.world.set_state(only_node(bench).id, "cleaning")
+    bench.world.calls.clear()
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("listed", "age", "asked"),
+    [
+        ({}, 0, False), ({}, 2, False), ({}, 3, True), ({"maintenance": True}, 0, True),
+        ({"provision_state": "manageable"}, 0, True), ({"provision_state": "available"}, 0, True),
+    ],
+)  # fmt: skip
+def test_a_list_is_enough_only_where_it_is_fresh_and_says_that_the_node_works(
+    waiting: Bench, listed: dict[str, Any], age: int, asked: bool
+) -> None:
+    node = only_node(waiting)
+    waiting.world.nodes[node.id] = replace(node, **listed)
+    waiting.observer.nodes()
+    waiting.world.nodes[node.id] = node
+    waiting.world.hang_node(node.id)
+    waiting.world.tick(age)
+    looks = Looks(FakeClouds(waiting.world), waiting.store, waiting.observer)
+    assert looks.node(a_look(waiting), at_work=CLEANING).provision_state == "cleaning"
+    assert bool(waiting.world.calls["nodes.get"]) is asked
+
+
+def test_an_agent_that_was_at_work_in_a_list_proves_no_cleaning(waiting: Bench) -> None:
+    """The list may be from before this cleaning was asked for."""
+    node = only_node(waiting)
+    waiting.world.set_state(node.id, "clean wait")
+    waiting.observer.nodes()
+    waiting.world.set_state(node.id, "cleaning")
+    onboarding = Onboarding(
+        clouds=FakeClouds(waiting.world), store=waiting.store, settings=waiting.settings, observer=waiting.observer
+    )
+    first = onboarding.cleaning_ended(a_look(waiting))
+    assert isinstance(first, Retry)
+    assert SEEN not in first.result
+    waiting.world.set_state(node.id, "clean wait")
+    then = onboarding.cleaning_ended(a_look(waiting))
+    assert isinstance(then, Retry)
+    assert SEEN in then.result
+
+
+def test_what_placement_offers_is_asked_once_for_all_who_wait(waiting: Bench) -> None:
+    looks = Looks(FakeClouds(waiting.world), waiting.store, waiting.observer)
+    said = [looks.not_offered_yet(a_look(waiting, attempt=attempt), "bm-other") for attempt in range(1, NOW_AND_THEN)]
+    assert said == [True] * (NOW_AND_THEN - 1)
+    assert (waiting.world.calls["placement.free"], waiting.world.calls["nodes.get"]) == (1, 0)
+
+
+def test_a_tenant_who_is_faster_than_placement_ends_the_wait(waiting: Bench) -> None:
+    """Placement never shows such a node as free."""
+    node = only_node(waiting)
+    waiting.world.nodes[node.id] = replace(node, provision_state="deploying", instance_id="i1")
+    onboarding = Onboarding(
+        clouds=FakeClouds(waiting.world), store=waiting.store, settings=waiting.settings, observer=waiting.observer
+    )
+    looks = [
+        onboarding.offered(a_look(waiting, attempt=attempt, offered_as="CUSTOM_BM_OTHER"))
+        for attempt in range(1, NOW_AND_THEN + 1)
+    ]
+    assert all(isinstance(look, Retry) for look in looks[:-1])
+    assert looks[-1] == Done({"resource_class": "bm-small"})
