@@ -264,8 +264,8 @@ class Onboarding:
     def cleaning_ended(self, ctx: StepContext) -> Outcome:
         """The disks are clean and Ironic says available."""
         seen = ctx.results.get(SEEN)
-        # That the agent is at work is proven by a look of our own: a list may tell of an earlier cleaning.
-        node = self._looks.node(ctx, at_work=CLEANING if isinstance(seen, str) else CLEANING - {"clean wait"})
+        # That the agent is at work is proven by a look of our own: a list may tell of an earlier cleaning, or come late.
+        node = self._looks.node(ctx, at_work=CLEANING if isinstance(seen, str) else ())
         if node.provision_state == "available":
             if isinstance(seen, str) and node.automated_clean is not False:
                 since = datetime.fromisoformat(seen)
