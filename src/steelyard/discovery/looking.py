@@ -36,13 +36,21 @@ class Looks:
     def node(self, ctx: StepContext, *, at_work: Collection[str] = ()) -> Node:
         """The candidate's node, asked for, unless a list of a moment ago has it in one of these states.
 
-        Such a list may be older than what the step has asked for itself: a state in `at_work` must be one in which
-        the step would wait whatever came before. Raises `NotFound`, and what the ports raise.
+        Raises `NotFound`, and what the ports raise.
         """
-        listed = self._observer.known_node(node_id_of(ctx, self._store)) if at_work else None
-        if listed is not None and listed.provision_state in at_work and not listed.maintenance:
-            return self.watch.look(listed, ctx)
-        return self.watch.look(node_of(ctx, self._clouds.own, self._store), ctx)
+        listed = self.listed(ctx, at_work) if at_work else None
+        return listed or self.watch.look(node_of(ctx, self._clouds.own, self._store), ctx)
+
+    def listed(self, ctx: StepContext, at_work: Collection[str]) -> Node | None:
+        """The node where a list of a moment ago has it in one of these states, and not in maintenance. Asks nobody.
+
+        The list may be older than what the step before has asked for: a state in `at_work` must be one in which the
+        step would wait whatever came before.
+        """
+        node = self._observer.known_node(node_id_of(ctx, self._store))
+        if node is None or node.provision_state not in at_work or node.maintenance:
+            return None
+        return self.watch.look(node, ctx)
 
     def not_offered_yet(self, ctx: StepContext, resource_class: str) -> bool:
         """Whether it is enough to ask again later: Placement did not offer the node a moment ago.

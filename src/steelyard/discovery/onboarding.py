@@ -18,6 +18,7 @@ from steelyard.lifecycle.cleaning import BEGUN, SEEN, STOPPED
 from steelyard.lifecycle.holding import Holding, ends_it, held
 from steelyard.lifecycle.model import noting, quarantine
 from steelyard.lifecycle.quarantine import Quarantine
+from steelyard.lifecycle.records import notes_cleans
 from steelyard.naming import placement_class
 from steelyard.nouns import NetworkPort, Node, NodePortSpec, NodeSpec, SwitchLink
 from steelyard.operations.model import Done, Failed, Outcome, Retry, StepContext
@@ -264,8 +265,9 @@ class Onboarding:
     def cleaning_ended(self, ctx: StepContext) -> Outcome:
         """The disks are clean and Ironic says available."""
         seen = ctx.results.get(SEEN)
-        # That the agent is at work is proven by a look of our own: a list may tell of an earlier cleaning, or come late.
-        node = self._looks.node(ctx, at_work=CLEANING if isinstance(seen, str) else ())
+        if (listed := self._looks.listed(ctx, CLEANING)) is not None and _needs_no_look(listed, seen):
+            return Retry(pause(ctx), _cleans(listed), self._holding.over(ctx))
+        node = self._looks.node(ctx)
         if node.provision_state == "available":
             if isinstance(seen, str) and node.automated_clean is not False:
                 since = datetime.fromisoformat(seen)
@@ -295,14 +297,12 @@ class Onboarding:
                 f"Node {node.label} was quarantined meanwhile: {why}", code="node_quarantined",
                 next=f"steelyard node release {node.label} --wait",
             )  # fmt: skip
-        doing = f" ({node.step})" if node.step else ""
         at_work = node.provision_state == "clean wait" and node.automated_clean is not False
         result = {SEEN: datetime.now(UTC).isoformat()} if at_work and not isinstance(seen, str) else {}
         if node.maintenance:
             held_up = self._held(node, ctx)
             return replace(held_up, result={**held_up.result, **result}) if isinstance(held_up, Retry) else held_up
-        waits = f"node is {node.provision_state}{doing}, wanted available"
-        return Retry(pause(ctx), waits, {**self._holding.over(ctx), **result})
+        return Retry(pause(ctx), _cleans(node), {**self._holding.over(ctx), **result})
 
     def _held(self, node: Node, ctx: StepContext) -> Retry | Failed:
         """Somebody holds it in maintenance: agents do nothing then. If that lasts too long, it is given up."""
@@ -365,6 +365,18 @@ class Onboarding:
             subject, kind, actor=ctx.actor.user_name, detail=detail, reason=ctx.reason,
             operation_id=ctx.operation_id, request_id=ctx.request_id, data=data,
         )  # fmt: skip
+
+
+def _needs_no_look(listed: Node, seen: Any) -> bool:
+    """Whether it is enough that a list has it cleaning. Who is to see the agent at work must look: the list may be of
+    an earlier cleaning, or come late. That is seen already, or the conductor's own note proves the cleaning."""
+    return isinstance(seen, str) or (notes_cleans(listed) and quarantine(listed) is None)
+
+
+def _cleans(node: Node) -> str:
+    """What an onboarding waits for while the node is cleaned."""
+    doing = f" ({node.step})" if node.step else ""
+    return f"node is {node.provision_state}{doing}, wanted available"
 
 
 def _host(node: Node) -> str:

@@ -110,6 +110,25 @@ def test_an_agent_that_was_at_work_in_a_list_proves_no_cleaning(waiting: Bench) 
     assert SEEN in then.result
 
 
+@pytest.mark.parametrize(("notes", "marked", "asked"), [(True, False, False), (False, False, True), (True, True, True)])
+def test_where_the_conductor_notes_every_clean_a_list_is_enough(
+    waiting: Bench, notes: bool, marked: bool, asked: bool
+) -> None:
+    """But not for a node in quarantine: this onboarding ends that only if it saw the agent at work."""
+    node = only_node(waiting)
+    extra = {"steelyard": {**node.notes, "quarantine": {"reason": "suspected"}}} if marked else dict(node.extra)
+    power = "steelyard-redfish" if notes else "redfish"
+    waiting.world.nodes[node.id] = replace(node, power_interface=power, extra=extra)
+    waiting.observer.nodes()
+    onboarding = Onboarding(
+        clouds=FakeClouds(waiting.world), store=waiting.store, settings=waiting.settings, observer=waiting.observer
+    )
+    outcome = onboarding.cleaning_ended(a_look(waiting))
+    assert isinstance(outcome, Retry)
+    assert outcome.waiting_for == "node is cleaning, wanted available"
+    assert bool(waiting.world.calls["nodes.get"]) is asked
+
+
 def test_what_placement_offers_is_asked_once_for_all_who_wait(waiting: Bench) -> None:
     looks = Looks(FakeClouds(waiting.world), waiting.store, waiting.observer)
     said = [looks.not_offered_yet(a_look(waiting, attempt=attempt), "bm-other") for attempt in range(1, NOW_AND_THEN)]
