@@ -22,12 +22,10 @@ from steelyard.nouns import NetworkPort, Node
 from steelyard.operations.model import Phase
 
 from .game import Game
-from .wires import OLD, Wires
+from .wires import OLD, RESTS, Wires
 
 STEELYARD = "steelyard"
 """Name of Steelyard's own user in the fake Keystone."""
-RESTS = frozenset({"available", "active", "rescue", "manageable", "enroll"})
-"""States of Ironic in which a node may rest without anybody's help."""
 FAILED = frozenset({
     "clean failed", "deploy failed", "error", "inspect failed", "adopt failed", "rescue failed", "unrescue failed",
 })  # fmt: skip

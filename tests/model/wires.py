@@ -47,7 +47,8 @@ OPERATORS: dict[str, str] = {
 }  # fmt: skip
 """States of Ironic in which an operator's ramdisk runs, and the role of its network."""
 RESTS = frozenset({"available", "active", "rescue", "manageable", "enroll"})
-FAILED = frozenset({"error", "deploy failed", "clean failed"})
+"""States of Ironic in which a node may rest without anybody's help."""
+TAKEN_AWAY = frozenset({"error", "deploy failed", "clean failed"})
 """States of Ironic from which the guard takes a node into quarantine."""
 OLD = timedelta(seconds=FRESH)
 """How old the lists may be that the guard looks at."""
@@ -139,7 +140,7 @@ class Wires:
     def _contained(self, node: Node) -> bool:
         """Whether it is refused, and so on its way into quarantine, or is there."""
         since = node.provision_updated_at
-        failed = node.provision_state in FAILED
+        failed = node.provision_state in TAKEN_AWAY
         if failed and since is not None and not any(run > since + OLD for run in self._guarded):
             return True  # nobody has come by since its work failed: the power that it has was given by hand
         findings = self.game.store.findings.by(REFUSED)

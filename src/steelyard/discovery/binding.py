@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.discovery.inband import InBand, identity_conflict, in_band, moved_links
-from steelyard.discovery.model import Candidate, size_class, traits_for
+from steelyard.discovery.model import Candidate, KnownNodes, size_class, traits_for
 from steelyard.errors import Forbidden, NotFound, UpstreamError
 from steelyard.lifecycle.model import noting
 from steelyard.nouns import Driver, Node, NodePort, NodePortSpec, SwitchLink
@@ -40,10 +41,11 @@ class Offered:
 class Binding:
     """Knows cables, and binds NICs to switch ports."""
 
-    def __init__(self, *, clouds: Clouds, store: Store, settings: Settings):
+    def __init__(self, *, clouds: Clouds, store: Store, settings: Settings, observer: Observer):
         self._clouds = clouds
         self._store = store
         self._settings = settings
+        self._observer = observer
         self._binding = threading.Lock()
         """Between looking whether a switch port is free and taking it, no other onboarding does the same."""
 
@@ -81,6 +83,9 @@ class Binding:
         node = node_of(ctx, self._cloud, self._store)
         if node.provision_state in AFTER_INSPECTION:
             return Done()
+        others = KnownNodes(each for each in self._observer.nodes() if each.id != node.id)
+        if (other := others.of(candidate)) is not None:  # enrolled at the same moment, when neither saw the other
+            return enrolled_already(other)
         try:
             found = in_band(self._cloud.nodes.inspection(node.id))
         except NotFound:
@@ -220,6 +225,16 @@ def node_id_of(ctx: StepContext, store: Store) -> str:
 def node_of(ctx: StepContext, cloud: Cloud, store: Store) -> Node:
     """The candidate's node. Raises `NotFound`."""
     return cloud.nodes.get(node_id_of(ctx, store))
+
+
+def enrolled_already(node: Node) -> Failed:
+    """Another node is this server: to work on it by two would put one's tenant at the other's mercy."""
+    return Failed(
+        f"This server is enrolled already: node {node.label} ({node.provision_state}) has its serial number, UUID or "
+        "BMC address.",
+        code="already_enrolled",
+        next=f"steelyard node show {node.id}",
+    )
 
 
 def _place(link: SwitchLink) -> tuple[str, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Cloud, Clouds, ProvisionVerb
-from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again
+from steelyard.discovery.binding import AFTER_INSPECTION, LEFT_BEHIND, Binding, again, enrolled_already
 from steelyard.discovery.looking import POLL, Looks, pause
 from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, node_name, size_class
 from steelyard.errors import Duplicate, NotFound
@@ -58,9 +58,10 @@ class Onboarding:
         self._clouds = clouds
         self._store = store
         self._settings = settings
+        self._observer = observer
         self._looks = Looks(clouds, store, observer)
         self._holding = Holding(settings.maintenance_seconds)
-        self._binding = Binding(clouds=clouds, store=store, settings=settings)
+        self._binding = Binding(clouds=clouds, store=store, settings=settings, observer=observer)
         self.identify = self._binding.identify
 
     @property
@@ -70,15 +71,10 @@ class Onboarding:
     def enroll(self, ctx: StepContext) -> Outcome:
         """Ironic has a node of the candidate's own, with a name, a resource class and a port per known NIC."""
         candidate = self._store.candidates.get(ctx.params["candidate_id"])
-        nodes = self._cloud.nodes.all()
+        nodes = self._nodes(ctx, candidate)
         node = KnownNodes(nodes).of(candidate)
         if node is not None and node.notes.get("candidate_id") != candidate.id:
-            return Failed(
-                f"This server is enrolled already: node {node.label} ({node.provision_state}) has its "
-                "serial number, UUID or BMC address.",
-                code="already_enrolled",
-                next=f"steelyard node show {node.id}",
-            )
+            return enrolled_already(node)
         self._begin(candidate, node)
         links = {} if ctx.params.get("recabled") else self._binding.usable_links(candidate, node)
         if node is None and (attached := self._tenants_on(links)) is not None:
@@ -98,6 +94,15 @@ class Onboarding:
         self._looks.watch.begin(node)
         self._ports_for(node, candidate, links)
         return Done({"node_id": node.id, "node": node.name, "switch_ports_known": bool(links)})
+
+    def _nodes(self, ctx: StepContext, candidate: Candidate) -> Sequence[Node]:
+        """The nodes that exist. What others listed a moment ago is enough to know that nobody has enrolled a server,
+        but not where it may have been this step itself, which tries again."""
+        if ctx.attempt == 1 and candidate.node_id is None:
+            listed = self._observer.nodes()
+            if KnownNodes(listed).of(candidate) is None:
+                return listed
+        return self._cloud.nodes.all()
 
     def _begin(self, candidate: Candidate, node: Node | None) -> None:
         self._store.candidates.change(

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +18,7 @@ from steelyard.discovery import targets as reading
 from steelyard.discovery.binding import LEFT_BEHIND
 from steelyard.discovery.model import Candidate, CandidateState, KnownNodes, is_class, recognise, refreshed, settled
 from steelyard.discovery.onboarding import abandoned
-from steelyard.errors import Invalid, NotFound, Refused
+from steelyard.errors import Invalid, NotFound, Refused, SteelyardError
 from steelyard.hardware.redfish.port import BmcProber, ProbeResult, SystemIdentity, Verdict
 from steelyard.lifecycle.holding import ends_it, held
 from steelyard.naming import pick, shown
@@ -297,8 +298,22 @@ class DiscoveryService:
             ]  # fmt: skip
 
     def _chosen(self, references: Sequence[str], *, everything: bool) -> list[Candidate]:
-        """The candidates to onboard, each once, all of them fit for it."""
-        known, nodes = self.candidates(), self._nodes()
+        """The candidates to onboard, each once, all of them fit for it.
+
+        A bulk operation asks this for each of its items. For candidates that never were a node, a list of a moment ago
+        is enough: their onboarding looks for itself. Whom that list refuses, a new one is asked about.
+        """
+        if not everything:
+            listed = KnownNodes(self.observer.nodes())
+            with suppress(SteelyardError):
+                chosen = self._fit(references, listed, everything=False)
+                if all(_never_a_node(self.store.candidates.get(each.id)) for each in chosen):
+                    return chosen
+        return self._fit(references, self._nodes(), everything=everything)
+
+    def _fit(self, references: Sequence[str], nodes: KnownNodes, *, everything: bool) -> list[Candidate]:
+        """In the light of these nodes. Raises `NotFound`, `Conflict`, `Invalid` or `Refused`."""
+        known = [settled(each, nodes) for each in self.store.candidates.all()]
         startable = {CandidateState.FOUND, CandidateState.FAILED}
         if everything:
             chosen = [each for each in known if each.state in startable and _in_maintenance(nodes.of(each)) is None]
@@ -307,7 +322,7 @@ class DiscoveryService:
         if len(chosen) > MAX_ONBOARD:
             raise Invalid(f"{len(chosen)} candidates at once; at most {MAX_ONBOARD}.", code="too_many")
         for candidate in chosen:
-            self._check_onboardable(candidate, nodes.of(candidate))
+            self._check_onboardable(candidate, nodes)
         return chosen
 
     def _onboarding_of(self, candidate: Candidate) -> str | None:
@@ -319,13 +334,13 @@ class DiscoveryService:
         node = self._nodes().of(candidate)
         return node.label if node else "NODE"
 
-    def _needs_onboarding(self, candidate: Candidate) -> bool:
+    def _needs_onboarding(self, candidate: Candidate, nodes: KnownNodes) -> bool:
         """Whether its node fell out of the offer, so that onboarding again is what brings it back."""
-        node = self._nodes().by_id.get(candidate.node_id or "")
+        node = nodes.by_id.get(candidate.node_id or "")
         return node is not None and node.provision_state in REPAIRABLE and abandoned(self.clouds.own, node)
 
-    def _check_onboardable(self, candidate: Candidate, node: Node | None) -> None:
-        if candidate.state is CandidateState.ONBOARDED and not self._needs_onboarding(candidate):
+    def _check_onboardable(self, candidate: Candidate, nodes: KnownNodes) -> None:
+        if candidate.state is CandidateState.ONBOARDED and not self._needs_onboarding(candidate, nodes):
             raise Refused(
                 f"Candidate {shown(candidate.name)} is a node already.",
                 code="already_onboarded",
@@ -338,7 +353,7 @@ class DiscoveryService:
                 code="operation_running",
                 next=f"steelyard operation wait {operation}" if operation else "steelyard operation list",
             )
-        if (there := _in_maintenance(node)) is not None:
+        if (there := _in_maintenance(nodes.of(candidate))) is not None:
             why = there.maintenance_reason or "no reason given"
             raise Refused(
                 f"Node {there.label} is in maintenance ({why}); agents do nothing then.",
@@ -351,6 +366,11 @@ class DiscoveryService:
                 code="no_credentials",
                 next=f"steelyard discover {candidate.address} --credentials FILE",
             )
+
+
+def _never_a_node(candidate: Candidate) -> bool:
+    """As it is written down, whatever nodes there are now."""
+    return candidate.state is CandidateState.FOUND and candidate.node_id is None
 
 
 def _in_maintenance(node: Node | None) -> Node | None:

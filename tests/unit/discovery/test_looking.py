@@ -10,10 +10,11 @@ import pytest
 from steelyard.clouds.fake import FakeClouds
 from steelyard.discovery.looking import NOW_AND_THEN, Looks
 from steelyard.discovery.onboarding import CLEANING, Onboarding
+from steelyard.errors import Refused
 from steelyard.lifecycle.cleaning import SEEN
 from steelyard.operations.model import Done, Operation, Phase, Retry, StepContext
 
-from .test_work import found, onboard, only_node
+from .test_work import CREDENTIALS, PORT, found, onboard, only_node
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -65,6 +66,7 @@ def waiting(bench: Bench) -> Bench:
     """A node that is being cleaned."""
     onboard(found(bench), bench)
     bench.world.set_state(only_node(bench).id, "cleaning")
+    bench.observer.forget()
     bench.world.calls.clear()
     return bench
 
@@ -149,3 +151,50 @@ def test_a_tenant_who_is_faster_than_placement_ends_the_wait(waiting: Bench) -> 
     ]
     assert all(isinstance(look, Retry) for look in looks[:-1])
     assert looks[-1] == Done({"resource_class": "bm-small"})
+
+
+def test_many_at_the_same_moment_list_the_nodes_once(bench: Bench) -> None:
+    """As a bulk operation starts them, one by one; a list for each would keep Ironic from its work."""
+    for number in range(1, 9):
+        bench.add_server(number)
+    service = bench.service()
+    service.discover(bench.admin, ["10.0.0.0/28"], CREDENTIALS, port=PORT)
+    bench.world.calls.clear()
+    chosen = [service._chosen([f"bm-{number:03}"], everything=False)[0].name for number in range(1, 9)]
+    assert chosen == [f"bm-{number:03}" for number in range(1, 9)]
+    assert bench.world.calls["nodes.all"] == 1
+
+
+def test_whom_an_old_list_refuses_a_new_one_is_asked_about(bench: Bench) -> None:
+    service = found(bench)
+    onboard(service, bench)
+    bench.observer.forget()
+    bench.observer.nodes()
+    with pytest.raises(Refused, match="is a node already"):
+        service.onboard(bench.admin, ["bm-001"])
+    bench.world.nodes.clear()  # deleted a moment ago
+    bench.world.node_ports.clear()
+    operation = onboard(service, bench)
+    assert operation.phase is Phase.SUCCEEDED, operation.error
+    assert only_node(bench).provision_state == "available"
+
+
+def test_who_enrolls_it_at_the_same_moment_stops_it_before_anything_is_erased(bench: Bench) -> None:
+    operations = bench.operations()
+    states: set[str] = set()
+
+    def go_on(seconds: float) -> None:
+        bench.world.tick()
+        if len(bench.world.nodes) == 1:
+            theirs = bench.world.add_node("stock")
+            bench.world.nodes[theirs.id] = replace(theirs, bmc_address=f"https://10.0.0.1:{PORT}")
+        states.update(node.provision_state for node in bench.world.nodes.values() if node.name == "bm-001")
+
+    operations.clock._on_wait = go_on
+    found(bench)
+    operation = onboard(bench.over(operations), bench)
+    assert operation.error is not None
+    assert operation.error.code == "already_enrolled"
+    (theirs,) = (node for node in bench.world.nodes.values() if node.name == "stock")
+    assert operation.error.next == f"steelyard node show {theirs.id}"
+    assert not states & CLEANING
