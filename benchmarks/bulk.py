@@ -3,8 +3,8 @@
 All three work on the same cloud in the same run, each on servers of its own, from a BMC address to `available`. The
 plain script knows everything beforehand (addresses, passwords, MACs) and works on as many at a time as Steelyard does;
 the shell loop does one after the other, as such loops do, on a few servers only; what is compared is time per server.
-They take turns, a third of their servers each time, so that all meet the same machine and the same number of nodes that
-are there already.
+They take turns, a third of their servers each time, and what script and loop have made is deleted after each: so all meet
+the same machine and the same number of nodes that are there already.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from embedded import OPENSTACK, Cloud, Report, clock
 AT_A_TIME = 10
 """As `discovery.work.ONBOARD_AT_A_TIME`."""
 POLL = 1.0
+PLAIN, SHELL = "plain-", "shell-"
+"""How the names begin of the nodes that the script and the loop make."""
 TURNS = 3
 
 Json = dict[str, Any]
@@ -56,7 +58,7 @@ def plainly(metal: Any, server: Json, info: dict[str, str]) -> None:
             time.sleep(POLL)
 
     node = metal.create_node(
-        name=f"plain-{server['name']}", driver="redfish", driver_info=info, resource_class="bench",
+        name=PLAIN + server["name"], driver="redfish", driver_info=info, resource_class="bench",
         boot_interface="redfish-virtual-media", inspect_interface="agent", network_interface="noop",
         properties={"capabilities": "boot_mode:uefi"},
     )  # fmt: skip
@@ -106,7 +108,7 @@ def by_shell(cloud: Cloud, server: Json, info: dict[str, str]) -> None:
     script = LOOP.format(info=words, ports="\n".join(ports), links="\n".join(links))
     path = f"{OPENSTACK.parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euc", script, "loop", f"shell-{server['name']}"],
+        ["bash", "-euc", script, "loop", SHELL + server["name"]],
         env={**cloud.env, "PATH": path, "OS_CLOUD": "system"}, check=False, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:  # the command itself holds a password, which an exception would show
@@ -148,6 +150,7 @@ class Tally:
     def tell(self, report: Report, what: str) -> None:
         report.add(f"{what}: {self.servers} servers", self.seconds, "s")
         report.add(f"{what}: per server", self.each, "s")
+        report.add("  of one core, Ironic takes meanwhile", 100 * self.ironic / self.seconds, "%")
         report.add("  CPU of Ironic per server", self.ironic / self.servers, "s")
         report.add("  CPU of Steelyard per server", self.steelyard / self.servers, "s")
 
@@ -202,11 +205,18 @@ def compare(report: Report, cloud: Cloud, count: int, loop: int) -> None:
         patience = 900.0 + 30.0 * len(ours)
         cloud.steelyard("--os-cloud", "admin", "node", "onboard", "--all", "--wait", timeout=patience)
 
+    def delete(begins: str) -> None:
+        metal = openstack.connect(cloud="system").baremetal
+        for node in [each for each in metal.nodes() if (each.name or "").startswith(begins)]:
+            metal.delete_node(node)
+
     looped, scripted, onboarded = Tally(), Tally(), Tally()
     for size, few in itertools.zip_longest(turns(count), turns(loop), fillvalue=0):
         if few:
             looped.turn(cloud, few, partial(loop_over, list(itertools.islice(rack, few))))
+            delete(SHELL)
         scripted.turn(cloud, size, partial(script, list(itertools.islice(rack, size))))
+        delete(PLAIN)
         onboarded.turn(cloud, size, partial(steelyard, list(itertools.islice(rack, size))))
     looped.tell(report, "shell loop over the stock client")
     scripted.tell(report, f"plain script, {AT_A_TIME} at a time")

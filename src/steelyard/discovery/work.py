@@ -10,9 +10,10 @@ Runbook of onboarding, for one candidate:
  2. verify: Ironic's `manage`; Ironic reaches the BMC and knows the power state.
  3. inspect: Ironic's `inspect`; the agent boots from virtual media, on the network that an unconfigured switch port
     is on, and reports hardware and LLDP neighbours. Ends powered off.
- 4. identify: the serial number from within must be the BMC's, otherwise it stops here: cables are crossed. Each NIC is
-    bound to the switch port that it heard; from now on the network interface is `neutron` and the ports are managed.
-    Size and capabilities are set from what was found.
+ 4. identify: the serial number from within must be the BMC's, otherwise it stops here: cables are crossed. It stops as
+    well if another node is this server: somebody enrolled it at the same moment. Each NIC is bound to the switch port
+    that it heard; from now on the network interface is `neutron` (or Steelyard's own) and the ports are managed. Size
+    and capabilities are set from what was found.
  5. clean: Ironic's `provide`, which cleans (on the cleaning network) before the node is available. In a node that
     somebody holds in maintenance no agent goes on: wait for its end, for as long as `maintenance_seconds` says.
  6. offered: wait until Placement offers it, which is Nova's to tell it; the next server's turn has come meanwhile.
