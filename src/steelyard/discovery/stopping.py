@@ -49,13 +49,16 @@ class Watch:
         if node.instance_id is None and (node.provision_state == "enroll" or never_offered(node)):
             self._seen[node.id] = self._clock()
 
-    def look(self, node: Node, ctx: StepContext) -> Node:
-        """Take note of the node's state. Returns the node, without the mark if its first cleaning just failed."""
+    def look(self, node: Node, ctx: StepContext, *, age: float = 0.0) -> Node:
+        """Take note of the node's state, which may be so many seconds old. Returns the node, without the mark if its
+        first cleaning just failed."""
         last = self._seen.pop(node.id, None)
-        unbroken = last is not None and self._clock() - last <= UNBROKEN
-        if not unbroken or node.instance_id is not None or node.provision_state not in _BEFORE_OFFER:
+        now = self._clock()
+        if last is None or now - last > UNBROKEN:
             return node
-        self._seen[node.id] = self._clock()
+        if node.instance_id is not None or node.provision_state not in _BEFORE_OFFER:
+            return node
+        self._seen[node.id] = max(last, now - age)
         if node.provision_state == "clean failed" and node.notes.get("offered") == ctx.operation_id:
             with suppress(Conflict):  # locked for a moment; the next look does it
                 return self._cloud.nodes.update(node.id, noting(node, {"offered": None}))

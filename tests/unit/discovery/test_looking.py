@@ -10,6 +10,7 @@ import pytest
 from steelyard.clouds.fake import FakeClouds
 from steelyard.discovery.looking import NOW_AND_THEN, Looks
 from steelyard.discovery.onboarding import CLEANING, Onboarding
+from steelyard.discovery.stopping import UNBROKEN, Watch
 from steelyard.errors import Refused
 from steelyard.lifecycle.cleaning import SEEN
 from steelyard.operations.model import Done, Operation, Phase, Retry, StepContext
@@ -90,6 +91,20 @@ def test_a_list_is_enough_only_where_it_is_fresh_and_says_that_the_node_works(
     looks = Looks(FakeClouds(waiting.world), waiting.store, waiting.observer)
     assert looks.node(a_look(waiting), at_work=CLEANING).provision_state == "cleaning"
     assert bool(waiting.world.calls["nodes.get"]) is asked
+
+
+@pytest.mark.parametrize(("age", "unbroken"), [(0.0, True), (2.0, False)])
+def test_a_watch_knows_how_old_its_last_look_may_be(bench: Bench, age: float, unbroken: bool) -> None:
+    """Whatever fits between two looks must fit between what they saw."""
+    now = [0.0]
+    node = bench.world.add_node("new", state="manageable")
+    node = bench.world.nodes[node.id] = replace(node, provision_state="enroll", extra={"steelyard": {}})
+    context = StepContext("op", "nodes.onboard", "wait", {}, {}, bench.admin, None, 1)
+    watch = Watch(FakeClouds(bench.world), lambda: now[0])
+    watch.begin(node)
+    for now[0] in (UNBROKEN - 1, 2 * UNBROKEN - 1):
+        watch.look(node, context, age=age)
+    assert (node.id in watch._seen) is unbroken
 
 
 def test_an_agent_that_was_at_work_in_a_list_proves_no_cleaning(waiting: Bench) -> None:
