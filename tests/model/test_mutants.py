@@ -15,14 +15,18 @@ STRETCHES, MOVES = 5, 2000
 
 
 def violation(variant: Variant, template: Path) -> str | None:
-    """What finds the variant out; each stretch has a seed of its own."""
+    """What finds the variant out; each stretch has a seed of its own. A stretch may end with another promise that is
+    broken in consequence; the one that is named must be found broken in one of them."""
+    found = None
     with variant.patched():
         for stretch in range(STRETCHES):
             try:
                 run(variant.seed + stretch, template, steps=MOVES, change=variant.change)
-            except Violation as found:
-                return str(found).split("\n", 1)[0]
-    return None
+            except Violation as violated:
+                found = str(violated).split("\n", 1)[0]
+                if variant.breaks in found:
+                    break
+    return found
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

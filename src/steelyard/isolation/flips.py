@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from steelyard.clouds.ports import Cloud, Clouds
-from steelyard.errors import Conflict, Refused, SteelyardError
+from steelyard.errors import Conflict, Refused, SteelyardError, UpstreamError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role
@@ -198,7 +198,10 @@ class Flips:
                 lag = lag_of(nic, nics, bonds)
                 links = lag.links if lag else (nic.link,)
                 tagged = frozenset(subport.vlan for subport in port.subports)
-                network = networks[port.network_id]
+                if (network := networks.get(port.network_id)) is None:
+                    raise UpstreamError(
+                        f"The controller has NIC {mac} on network {port.network_id}, and does not list it."
+                    )
                 filters = self._cloud.security_groups.on_switch(port)
                 wanted += [Wanted(link, port.id, mac, network, lag, tagged, filters) for link in links]
                 there = all(is_on(port, link) for link in links)

@@ -339,6 +339,8 @@ def _at_controller(
     elif wanted.network_id is not None and port.network_id != wanted.network_id:
         found, asked = _name(port.network_id, networks), _name(wanted.network_id, networks)
         wrong.append(f"the controller has NIC {wanted.mac} on {found}, wanted {asked}")
+    elif port.network_id not in networks:  # then nobody knows which VLAN the switch has to carry
+        wrong.append(f"the controller has NIC {wanted.mac} on network {port.network_id}, and does not list it")
     return wrong
 
 
@@ -356,7 +358,7 @@ def _said(
     if isinstance(read, SteelyardError):
         return read.detail, None
     if wanted.port_id is not None and network is None:
-        return None, None  # the controller has no such port, which is said already
+        return None, None  # the controller has no such port, or does not list its network, which is said already
     if network is not None and network.segmentation_id is None:
         return None, f"the network {network.name} has no VLAN that could be compared"
     return at_switch(read, link, network, tagged, filters), None

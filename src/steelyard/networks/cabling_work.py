@@ -186,6 +186,8 @@ class _Steps:
         port = on_it[0] if on_it else None
         tagged = frozenset(subport.vlan for subport in port.subports) if port is not None else frozenset()
         network = networks.get(port.network_id) if port is not None else None
+        if port is not None and network is None:
+            return self._not_yet(ctx, f"the controller has the NIC on network {port.network_id}, and does not list it")
         filters = self._own.security_groups.on_switch(port)
         wrong = at_switch(self._switches.ports(new.switch_id), new, network, tagged, filters)
         if wrong is None and ctx.params["old"] is not None:

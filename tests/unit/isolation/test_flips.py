@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from steelyard.errors import Conflict, Forbidden, Refused, SteelyardError, Unavailable
+from steelyard.errors import Conflict, Forbidden, Refused, SteelyardError, Unavailable, UpstreamError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
 from steelyard.lifecycle.quarantine import Quarantine
@@ -199,6 +199,18 @@ class TestToTenant:
         assert caught.value.next == "steelyard isolation show bm-1"
         [failure] = parked.store.flips.failures()
         assert (failure.node_id, failure.to) == (parked.node_id, "tenant")
+
+    def test_a_network_that_the_controller_does_not_list_is_asked_for_again(
+        self, parked: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody knows which VLAN it has; with the next list it goes on."""
+        networks = type(parked.clouds.own.networks)
+        with monkeypatch.context() as old:
+            old.setattr(networks, "all", lambda self: [])
+            with pytest.raises(UpstreamError, match="does not list it"):
+                parked.flips.before_power_on(parked.node_id, BY)
+        assert parked.flips.before_power_on(parked.node_id, BY)
+        assert parked.on_tenant()
 
     def test_a_node_in_quarantine_for_another_reason_stays_where_it_is(self, parked: Bench) -> None:
         Quarantine(parked.clouds, parked.store).put(parked.node, "seen doing something", by="test")

@@ -252,6 +252,16 @@ class TestRefused:
         bench.world.fabric.ports[port.id] = replace(port, **change)
         assert f"the controller has not bound port {port.id} of NIC {port.mac}: {why}" in refusal(bench, flip).detail
 
+    def test_on_a_network_that_the_controller_does_not_list(
+        self, deployed: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody knows what the switch has to carry then, and that it carries nothing is no yes."""
+        networks = deployed.clouds.own.networks
+        listed = [network for network in networks.all() if network.id != deployed.port.network_id]
+        monkeypatch.setattr(type(networks), "all", lambda self: listed)
+        flip = Flip("tenant", True, (NicWanted(deployed.nic.mac, deployed.port.id),))
+        assert f"on network {deployed.port.network_id}, and does not list it" in refusal(deployed, flip).detail
+
     def test_bound_to_anothers_cable(self, bench: Bench, conductor: Conductor) -> None:
         flip = conductor.joins("provisioning")
         [port] = conductor.ports("provisioning")

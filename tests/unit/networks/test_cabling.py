@@ -71,6 +71,18 @@ class TestRecable:
         assert bench.agrees()
         assert bench.isolation.show("bm-1").nics[0].controller.tagged == (bench.network("red").segmentation_id,)
 
+    def test_a_network_that_the_controller_does_not_list_proves_nothing(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That the switch carries nothing would be right then."""
+        bench.build()
+        networks = type(bench.clouds.own.networks)
+        every = networks.all
+        monkeypatch.setattr(networks, "all", lambda self: every(self) if bench.ports[0].link != NEW else [])
+        operation = recable(bench)
+        assert operation.error is not None
+        assert (operation.error.code, "does not list it" in operation.error.detail) == ("not_proven", True)
+
     def test_repeating_each_step_changes_nothing(self, bench: Bench) -> None:
         bench.build(repeat_steps=True)
         succeeded(recable(bench))
