@@ -8,6 +8,8 @@ from steelyard.embedded.configuration.description import Description
 from steelyard.embedded.configuration.ini import Reference, Sections
 
 ROLES = ("provisioning", "cleaning", "inspection", "rescue")
+AGENT_LOST = 180
+"""Seconds without a word of an agent after which Ironic gives up what it was to do."""
 
 
 def ironic_conf(cloud: Description) -> Sections:
@@ -111,6 +113,11 @@ def _conductor(cloud: Description) -> dict[str, str | int | float | bool]:
         "rescue_ramdisk": f"{cloud.url('http')}/ipa.initramfs",
         "heartbeat_interval": 5,
         "heartbeat_timeout": 60,
+        # An agent gets its token once: where Ironic is killed before that answer is out, the agent cannot go on. Those
+        # of the rack call every few seconds; the half an hour that Ironic waits by itself would only keep the node.
+        "clean_callback_timeout": AGENT_LOST,
+        "deploy_callback_timeout": AGENT_LOST,
+        "rescue_callback_timeout": AGENT_LOST,
         "power_state_change_timeout": 60,
         "soft_power_off_timeout": 30,
         # A server that somebody switched off at its button shows within this time.
