@@ -81,7 +81,8 @@ class Faults:
         """Every writing call of Steelyard's that reached the cloud."""
         self.misled = 0
         """How many lists were stale or lacked an entry."""
-        self._old: dict[str, deque[list[Any]]] = {}
+        self._old: dict[tuple[str, str], deque[list[Any]]] = {}
+        """Lists by whose eyes saw them, and by the call: tenants are not shown everything."""
 
     def plan(self, what: str, fault: Fault, skip: int) -> None:
         self._numbers += 1
@@ -104,11 +105,11 @@ class Faults:
             return planned.fault
         return None
 
-    def remember(self, call: str, answer: Any) -> None:
+    def remember(self, call: tuple[str, str], answer: Any) -> None:
         if isinstance(answer, list):
             self._old.setdefault(call, deque(maxlen=6)).append(list(answer))
 
-    def mislead(self, fault: Fault, call: str, answer: Any) -> Any:
+    def mislead(self, fault: Fault, call: tuple[str, str], answer: Any) -> Any:
         if not isinstance(answer, list | frozenset):
             return answer
         self.misled += 1
@@ -147,12 +148,13 @@ class Process:
 
 
 class FaultyPort:
-    """A port as this process sees it."""
+    """A port as this process sees it, with the rights of whoever has the token; empty: with its own."""
 
-    def __init__(self, port: Any, name: str, process: Process) -> None:
+    def __init__(self, port: Any, name: str, process: Process, token: str = "") -> None:
         self._port = port
         self._name = name
         self._process = process
+        self._token = token
 
     def __getattr__(self, method: str) -> Any:
         target = getattr(self._port, method)
@@ -162,16 +164,18 @@ class FaultyPort:
         what = "list" if method in LISTS else "read" if method in READS else "write"
 
         def through(*args: Any, **kwargs: Any) -> Any:
-            return _through(self._process, what, call, target, args, kwargs)
+            return _through(self._process, what, (self._token, call), target, args, kwargs)
 
         return through
 
 
 def _through(
-    process: Process, what: str, call: str, target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+    process: Process, what: str, key: tuple[str, str], target: Callable[..., Any], args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:  # fmt: skip
     process.check()
     faults = process.faults
+    call = key[1]
     fault = faults.strike(what, call)
     match fault:
         case Fault.KILLED_BEFORE:
@@ -201,9 +205,9 @@ def _through(
         case Fault.SLOW_AFTER:
             process.linger(2.0)
         case Fault.STALE | Fault.PARTIAL:
-            return faults.mislead(fault, call, answer)
+            return faults.mislead(fault, key, answer)
     if what == "list":
-        faults.remember(call, answer)
+        faults.remember(key, answer)
     return answer
 
 
@@ -214,9 +218,9 @@ PORTS = (
 
 
 class FaultyCloud:
-    def __init__(self, cloud: FakeCloud, process: Process) -> None:
+    def __init__(self, cloud: FakeCloud, process: Process, token: str = "") -> None:
         for name in PORTS:
-            port = FaultyPort(getattr(cloud, name), name, process)
+            port = FaultyPort(getattr(cloud, name), name, process, token)
             setattr(self, name, port)
             process.ports.setdefault(name, port)
 
@@ -231,7 +235,7 @@ class FaultyClouds:
         self.own = FaultyCloud(clouds.own, process)
 
     def on_behalf_of(self, token: str) -> FaultyCloud:
-        return FaultyCloud(self._clouds.on_behalf_of(token), self._process)
+        return FaultyCloud(self._clouds.on_behalf_of(token), self._process, token)
 
 
 class FaultyDatabase(Database):
