@@ -181,7 +181,8 @@ class Flips:
             by_mac = {nic.mac: nic for nic in nics}
             bonds = self._cloud.bonds.all(node_id=node.id) if any(nic.bond_id for nic in nics) else []
             held = {each.mac: by_mac[each.mac].link for each in parked(node) or () if each.mac in by_mac}
-            for port in own_ports(node, attachments):
+            # Of two lists: one that is read while others change ports may lack one, and two networks would be on a NIC.
+            for port in own_ports(node, {port.id: port for port in [*attachments, *self._bound(node)]}.values()):
                 held[port.mac] = port.link or (by_mac[port.mac].link if port.mac in by_mac else None)
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
@@ -214,7 +215,7 @@ class Flips:
             told.unread = self._proof.prove(node, wanted, empty=idle)
             told.nics = [_told_nic(each) for each in wanted]
             # The NICs were seen elsewhere, so the segment that they were on is another node's to have.
-            self._segments.vacated(node, self._cloud.attachments.bound(node.id), {}, by.actor)
+            self._segments.vacated(node, self._bound(node), {}, by.actor)
 
     def _belonging(self, node: Node, attachments: Sequence[NetworkPort]) -> list[tuple[NetworkPort, str]]:
         """The tenant's ports, each with the MAC of the NIC that it was on: by the mark, else by its own MAC."""
@@ -286,6 +287,9 @@ class Flips:
     def _attachments(self, node: Node) -> list[NetworkPort]:
         owners = [node.id, *([node.instance_id] if node.instance_id else [])]
         return self._cloud.attachments.all(device_ids=owners)
+
+    def _bound(self, node: Node) -> list[NetworkPort]:
+        return self._cloud.attachments.bound(node.id)
 
     def _network(self, role: Role) -> Network | None:
         """The role's network; None where there is a pool of segments, which nobody shares."""

@@ -200,6 +200,27 @@ class TestToTenant:
         [failure] = parked.store.flips.failures()
         assert (failure.node_id, failure.to) == (parked.node_id, "tenant")
 
+    def test_a_list_that_lacks_the_port_in_quarantine_leaves_no_two_networks_on_a_nic(
+        self, parked: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Controllers list by pages: who is listed while others change ports may be left out."""
+        attachments = type(parked.clouds.own.attachments)
+        every, [ours] = attachments.all, parked.own
+        both: list[bool] = []
+        bind = parked.flips._proof.bind
+
+        def watched(*given: object) -> None:
+            both.append(ours.id in parked.world.fabric.ports)
+            bind(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(parked.flips._proof, "bind", watched)
+        monkeypatch.setattr(
+            attachments, "all", lambda self, **more: [port for port in every(self, **more) if port.id != ours.id]
+        )
+        parked.flips.to_tenant(parked.node_id, BY)
+        assert both == [False]
+        assert parked.on_tenant()
+
     def test_a_network_that_the_controller_does_not_list_is_asked_for_again(
         self, parked: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
