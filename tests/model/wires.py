@@ -323,6 +323,10 @@ class Wires:
     # After the storm
 
     def check_rest(self) -> None:
+        if any(wire.carried != wire.has and wire.node.provision_state in OPERATORS for wire in self._wires()):
+            # Somebody holds that node in maintenance, and it is told of once it has been at work for so long.
+            self.game.world.now += timedelta(seconds=self.game.steelyard.settings.isolation_changing_seconds + 60)
+            self.game.round_of_reconcilers()
         for wire in self._wires():
             if wire.carried != wire.has:
                 self._check_told(wire)
