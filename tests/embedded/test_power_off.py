@@ -77,6 +77,8 @@ class Deployed:
         assert not {change["after"]["untagged_vlan"] for change in mine} & {2004, *range(2101, 2200)}, "quarantine"
 
     def start_by_nova(self) -> None:
+        # Steelyard may see the power off before Nova has ended its stop, in which it begins nothing else.
+        until("Nova is done", lambda: self.admin.compute.get_server(self.id).task_state is None, seconds=SOON)
         since = self.cloud.rack.last_change()
         self.cloud.openstack("demo", "server", "start", self.id).ok()
         until("it runs", lambda: self.shown()["status"] == "ACTIVE" and self.power() == "On", seconds=SOON)
