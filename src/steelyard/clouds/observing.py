@@ -25,7 +25,7 @@ class Observer:
 
     def __init__(self, clouds: Clouds, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic) -> None:
         self._clouds = clouds
-        self._fresh = fresh
+        self.fresh = fresh
         self._clock = clock
         self._locks: dict[str, threading.Lock] = {}
         self._lists: dict[str, tuple[float, Any]] = {}
@@ -37,11 +37,7 @@ class Observer:
 
     def known_node(self, node_id: str) -> Node | None:
         """The node as the last list of all nodes has it, if that is fresh still. Asks nobody; None where it is not."""
-        with self._guard:
-            listed = self._lists.get("nodes")
-        if listed is None or self._clock() - listed[0] > self._fresh:
-            return None
-        nodes: Sequence[Node] = listed[1]
+        nodes: Sequence[Node] = self._kept("nodes") or ()
         return next((node for node in nodes if node.id == node_id), None)
 
     def node_ports(self) -> Sequence[NodePort]:
@@ -83,13 +79,17 @@ class Observer:
             self._generation += 1
             self._lists.clear()
 
+    def _kept(self, name: str) -> Any:
+        """The last answer while it is fresh; None when it is not."""
+        found = self._lists.get(name)
+        return found[1] if found is not None and self._clock() - found[0] <= self.fresh else None
+
     def _list(self, name: str, ask: Callable[[], T]) -> T:
         with self._guard:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
-            found = self._lists.get(name)
-            if found is not None and self._clock() - found[0] <= self._fresh:
-                known: T = found[1]
+            known: T | None = self._kept(name)
+            if known is not None:
                 return known
             generation = self._generation
             asked_at = self._clock()  # before the call: what it tells may be as old as that

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from steelyard.clouds.observing import FRESH, Observer
+from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.discovery.binding import node_id_of, node_of
 from steelyard.discovery.stopping import Watch
@@ -50,7 +50,7 @@ class Looks:
         node = self._observer.known_node(node_id_of(ctx, self._store))
         if node is None or node.provision_state not in at_work or node.maintenance:
             return None
-        return self.watch.look(node, ctx, age=FRESH)
+        return self.watch.look(node, ctx, age=self._observer.fresh)
 
     def not_offered_yet(self, ctx: StepContext, resource_class: str) -> bool:
         """Whether it is enough to ask again later: Placement did not offer the node a moment ago.

@@ -58,12 +58,12 @@ class DiscoveryService:
 
     def __init__(
         self, *, clouds: Clouds, store: Store, operations: Operations, prober: BmcProber, settings: Settings,
-        observer: Observer | None = None,
+        observer: Observer,
     ):  # fmt: skip
         self.clouds = clouds
         self.store = store
         self.settings = settings
-        self.observer = observer or Observer(clouds)
+        self.observer = observer
         self._operations = operations
         self._prober = prober
         self._running: dict[str, _Progress] = {}

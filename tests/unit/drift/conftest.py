@@ -63,7 +63,7 @@ class Bench:
         built.drift.acting._mending = mending
         built.drift._sleep = lambda _: None
         built.drift._clock = built.fleet_check._clock = lambda: self.world.now
-        built.observer._fresh = 0.0
+        built.observer.fresh = 0.0
         self.built = built
         return built
 

@@ -45,7 +45,7 @@ def test_no_moment_of_a_life_is_drift(bench: Bench) -> None:
 
 
 def test_one_list_of_each_kind_for_a_look(bench: Bench) -> None:
-    bench.built.observer._fresh = 60.0
+    bench.built.observer.fresh = 60.0
     bench.world.calls.clear()
     bench.drift.report()
     lists = {name: number for name, number in bench.world.calls.items() if name.endswith(".all")}

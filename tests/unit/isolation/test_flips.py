@@ -12,7 +12,9 @@ import pytest
 from steelyard.errors import Conflict, Forbidden, Refused, SteelyardError, Unavailable, UpstreamError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
+from steelyard.isolation.proof import Wanted
 from steelyard.lifecycle.quarantine import Quarantine
+from steelyard.nouns import Node
 
 if TYPE_CHECKING:
     from .conftest import Bench
@@ -209,9 +211,9 @@ class TestToTenant:
         both: list[bool] = []
         bind = parked.flips._proof.bind
 
-        def watched(*given: object) -> None:
+        def watched(node: Node, wanted: Wanted) -> None:
             both.append(ours.id in parked.world.fabric.ports)
-            bind(*given)  # type: ignore[arg-type]
+            bind(node, wanted)
 
         monkeypatch.setattr(parked.flips._proof, "bind", watched)
         monkeypatch.setattr(

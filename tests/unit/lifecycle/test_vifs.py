@@ -150,7 +150,7 @@ def test_in_every_state_of_a_node_that_nobody_has(care: Care, state: str) -> Non
 def test_what_nova_claims_between_two_looks_is_left_alone(care: Care) -> None:
     vif_id = care.leave()
     care.look(1)
-    care.vifs._observer._fresh = 60.0  # the list is from before the claim
+    care.vifs._observer.fresh = 60.0  # the list is from before the claim
     care.vifs._observer.nodes()
     care.world.nodes[care.node.id] = replace(care.node, instance_id="somebody's")
     asked = care.world.calls["nodes.get"]
