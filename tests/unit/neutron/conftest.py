@@ -186,6 +186,7 @@ def scene(shared_scene: Scene) -> Iterator[Scene]:
     neutron = shared_scene.neutron
     if shared_scene.controller.process is None:
         shared_scene.controller.start()
+        shared_scene.mend()
     shared_scene.controller.control("DELETE", "/faults")
     if neutron.process is None or neutron.process.poll() is not None:
         neutron.stop()

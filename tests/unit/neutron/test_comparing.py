@@ -16,7 +16,10 @@ def bound(scene: Scene) -> Json:
     """A server's port on its switch port; its network is under `network`."""
     network = scene.neutron.network()
     port = scene.neutron("port", network_id=network["id"])
-    return {**scene.neutron.bind(port["id"], HERE), "network": network}
+    bound = scene.neutron.bind(port["id"], HERE)
+    # The controller answers before it has written to the switch.
+    scene.soon(lambda: scene.vlan("leaf1/Ethernet3") == network["provider:segmentation_id"])
+    return {**bound, "network": network}
 
 
 def test_what_agrees_is_left_alone(scene: Scene, bound: Json) -> None:
