@@ -151,7 +151,9 @@ def assemble(
         clouds=clouds, switches=switches, settings=settings, store=store, observer=observer, segments=segments
     )
     networks = NetworkService(clouds=clouds, settings=settings)
-    lifecycle = LifecycleService(clouds=clouds, store=store, operations=operations, settings=settings, flips=flips)
+    lifecycle = LifecycleService(
+        clouds=clouds, store=store, operations=operations, settings=settings, flips=flips, mending=fleet_check.mending
+    )
     ipam = IpamService(clouds=clouds, store=store)
     built = Steelyard(
         settings=settings,

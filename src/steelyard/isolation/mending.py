@@ -18,7 +18,7 @@ from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role, place
-from steelyard.isolation.parking import PORT_OWNER, tenant_ports
+from steelyard.isolation.parking import PORT_OWNER, is_on, tenant_ports
 from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
 from steelyard.isolation.reading import named_roles, role_networks
 from steelyard.isolation.segments import Segments
@@ -99,6 +99,31 @@ class Mending:
             self._segments.vacated(
                 node, attachments, {nic.link.switch_id: self._switches.ports(nic.link.switch_id)}, BY
             )
+
+    def clear(self, node: Node) -> None:
+        """Have nothing on any NIC of a node that is to be on no network: empty what a switch still carries there.
+
+        Raises `Refused` (`still_bound`) where the controller has a port on a NIC: whoever put it there takes it off.
+        A switch that no reader is configured for is left as it is.
+        """
+        bound = self._cloud.attachments.bound(node.id)
+        none = self._cloud.security_groups.on_switch(None)
+        for nic in self._cloud.node_ports.all(node_id=node.id):
+            if nic.link is None:
+                continue
+            if any(is_on(port, nic.link) for port in bound):
+                raise Refused(
+                    f"The controller has a port on NIC {nic.mac} of node {node.label}, wanted none.",
+                    code="still_bound", next=f"steelyard isolation show {node.label}",
+                )  # fmt: skip
+            try:
+                ports = self._switches.ports(nic.link.switch_id)
+            except NotFound as error:
+                if error.code != "switch_unknown":
+                    raise
+                continue
+            if at_switch(ports, nic.link, None, filters=none) is not None:
+                self.empty(node, nic)
 
     def find_nic(self, node: Node, mac: str) -> NodePort | None:
         """The node's NIC of that MAC; None where it has none."""

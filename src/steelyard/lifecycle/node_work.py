@@ -4,7 +4,8 @@ Runbook of nodes.release (out of quarantine): see that Nova has no server on the
 is still in maintenance, so that nobody is offered it; take it back where a tenant's deployment was left on it. Take it
 out of maintenance (Ironic's agent does nothing in maintenance) and provide: Ironic erases the disks. When it is
 available, write down that it was cleaned, and lift the mark. Whatever fails: mark and maintenance are back. One that
-was never onboarded to the end just loses the mark: an onboarding binds its NICs and cleans it.
+was never onboarded to the end just loses the mark, once its switch ports carry nothing (what they carry is taken off):
+an onboarding binds its NICs and cleans it.
 Runbook of nodes.clean: take it from `available` to `manageable`, by which no tenant can get it any more; look again
 that nobody has it; provide. A clean that fails or is interrupted puts it into quarantine; so does one that waits for
 the end of somebody's maintenance for too long.
@@ -192,7 +193,11 @@ class _Steps:
         """It has been cleaned and Ironic says available; what fails puts it into quarantine."""
         node = self._node(ctx)
         if ctx.results.get("to_onboard"):
-            return Done()  # its NICs are bound to no switch port: an onboarding binds them, and cleans it
+            # An onboarding binds its NICs, and cleans it. Until then no change of its networks is asked about, so it is
+            # seen here that none is left from the one that failed.
+            if self._service.mending is not None:
+                self._service.mending.clear(node)
+            return Done()
         if taken := self.cleaning.taken(node, ctx):
             return taken
         if node.provision_state == "manageable" and not node.retired:

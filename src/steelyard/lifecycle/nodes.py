@@ -10,6 +10,7 @@ from typing import Any
 from steelyard.clouds.ports import Clouds
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.errors import Invalid, NotFound, Refused
+from steelyard.isolation.mending import Mending
 from steelyard.lifecycle.holding import HELD_SECONDS
 from steelyard.lifecycle.model import Action, check
 from steelyard.nouns import Actor, Instance, Node
@@ -41,10 +42,13 @@ class NodeLifecycle:
     """
 
     def __init__(
-        self, *, clouds: Clouds, store: Store, operations: Operations, held_seconds: float = HELD_SECONDS
+        self, *, clouds: Clouds, store: Store, operations: Operations, held_seconds: float = HELD_SECONDS,
+        mending: Mending | None = None,
     ):  # fmt: skip
-        """`held_seconds`: how long an operation waits for the end of a maintenance that holds its node."""
+        """`held_seconds`: how long an operation waits for the end of a maintenance that holds its node; `mending`: puts
+        NICs right, without it (nothing reads switches) they are left as they are."""
         self.held_seconds = held_seconds
+        self.mending = mending
         self.clouds = clouds
         self.store = store
         self._operations = operations

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, SteelyardError
 from steelyard.isolation.flips import Flips
+from steelyard.isolation.mending import Mending
 from steelyard.lifecycle.asking import Asking
 from steelyard.lifecycle.model import Action, Power, check, check_power, instance_phase, power_action
 from steelyard.lifecycle.nodes import NodeLifecycle
@@ -54,8 +55,9 @@ class LifecycleService:
     """Servers of tenants; nodes leaving."""
 
     def __init__(
-        self, *, clouds: Clouds, store: Store, operations: Operations, settings: Settings, flips: Flips | None = None
-    ):
+        self, *, clouds: Clouds, store: Store, operations: Operations, settings: Settings, flips: Flips | None = None,
+        mending: Mending | None = None,
+    ):  # fmt: skip
         self.clouds = clouds
         self.store = store
         self._operations = operations
@@ -63,8 +65,9 @@ class LifecycleService:
         self._turns = Turns(store.locks, scope="servers")
         self.power_networks = PowerNetworks(clouds, store, flips)
         self.nodes = NodeLifecycle(
-            clouds=clouds, store=store, operations=operations, held_seconds=settings.maintenance_seconds
-        )
+            clouds=clouds, store=store, operations=operations, held_seconds=settings.maintenance_seconds,
+            mending=mending,
+        )  # fmt: skip
         self.renewal = Renewal(clouds=clouds, operations=operations, store=store, find=self.server)
 
     # Servers

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from steelyard.clouds.fake import FakeClouds, FakeWorld
+from steelyard.hardware.switches.fake import FakeSwitchReader
+from steelyard.hardware.switches.port import SwitchReaders
+from steelyard.isolation.mending import Mending
 from steelyard.lifecycle.service import LifecycleService
 from steelyard.lifecycle.work import kinds
 from steelyard.nouns import Actor, FlavorSpec, ImageSpec
@@ -48,10 +51,20 @@ class Bench:
     def over(self, operations: FakeOperations) -> LifecycleService:
         """The service over these operations."""
         service = LifecycleService(
-            clouds=self.clouds, store=self.store, operations=operations, settings=self.settings
+            clouds=self.clouds, store=self.store, operations=operations, settings=self.settings, mending=self.mending()
         )  # fmt: skip
         operations.register(*kinds(service))
         return service
+
+    def mending(self) -> Mending:
+        """It reads the world's switches, and has all the time there is at once."""
+        reader = FakeSwitchReader(source=self.world.switch_ports)
+        links = [nic.link for nic in self.world.node_ports.values() if nic.link is not None]
+        seconds = iter(range(100_000))
+        return Mending(
+            clouds=self.clouds, store=self.store, settings=self.settings, clock=lambda: float(next(seconds)),
+            switches=SwitchReaders({link.switch_id: reader for link in links}), sleep=lambda _: None,
+        )  # fmt: skip
 
     def service(self, *, repeat_steps: bool = False, fail_step: str | None = None) -> LifecycleService:
         return self.over(self.operations(repeat_steps=repeat_steps, fail_step=fail_step))

@@ -15,7 +15,7 @@ from steelyard.lifecycle.guarding import Guard
 from steelyard.lifecycle.model import Phase, offered, phase, quarantine, releasing
 from steelyard.lifecycle.nodes import NodeLifecycle
 from steelyard.lifecycle.quarantine import Quarantine
-from steelyard.nouns import Node
+from steelyard.nouns import AttachmentSpec, Node, SwitchLink
 from steelyard.operations.model import Operation
 from steelyard.operations.model import Phase as End
 
@@ -54,6 +54,15 @@ def quarantined(bench: Bench, state: str = "available") -> Node:
     if state != "available":
         bench.world.set_state(node.id, state, maintenance=True)
     return node
+
+
+def never_onboarded(bench: Bench) -> tuple[Node, SwitchLink]:
+    """In quarantine, and the switch port of one of its NICs."""
+    node = quarantined(bench, "inspect failed")
+    bench.clouds.own.nodes.update(node.id, {"/extra/steelyard/candidate_id": "c1"})
+    link = next(nic.link for nic in bench.world.node_ports.values() if nic.node_id == node.id)
+    assert link is not None
+    return node, link
 
 
 class TestRelease:
@@ -146,6 +155,45 @@ class TestRelease:
         with pytest.raises(Refused) as caught:
             bench.service().nodes.clean(bench.admin, node.id)
         assert caught.value.next == "steelyard node onboard c1"
+
+    @ANY_REPEAT
+    def test_one_that_was_never_onboarded_leaves_nothing_on_its_switch_ports(self, bench: Bench, repeat: bool) -> None:
+        """Its onboarding failed as its networks could not be verified, and the controller's last write got lost."""
+        node, link = never_onboarded(bench)
+        bench.world.fabric.switches.tamper(link, 2003)
+        operation = bench.service(repeat_steps=repeat).nodes.release(bench.admin, node.id)
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert bench.world.fabric.switches.vlan(link) is None
+        assert bench.world.fabric.ports == {}
+        assert phase(now(bench, node)) is Phase.MANAGEABLE
+
+    def test_one_that_was_never_onboarded_stays_in_quarantine_while_its_switch_ports_carry_something(
+        self, bench: Bench
+    ) -> None:
+        node, link = never_onboarded(bench)
+        bench.world.fabric.switches.tamper(link, 2003)
+        bench.world.fabric.switches.jam(link)
+        operation = bench.service().nodes.release(bench.admin, node.id)
+        assert operation.error is not None
+        assert operation.error.code == "flip_failed"
+        assert "the switch carries VLAN 2003" in operation.error.detail
+        assert phase(now(bench, node)) is Phase.QUARANTINED
+
+    def test_one_that_was_never_onboarded_stays_in_quarantine_while_the_controller_has_a_port_on_it(
+        self, bench: Bench
+    ) -> None:
+        node, link = never_onboarded(bench)
+        network = bench.world.add_network("left", project="demo", cidr="10.2.0.0/24")
+        nic = next(nic for nic in bench.world.node_ports.values() if nic.link == link)
+        spec = AttachmentSpec(
+            name="left", network_id=network.id, node_id=node.id, mac=nic.mac, link=link, device_owner="baremetal:none"
+        )
+        bench.world.set_state(node.id, "manageable", maintenance=True)  # Ironic takes nothing off any more
+        bench.clouds.own.attachments.create(spec)
+        operation = bench.service().nodes.release(bench.admin, node.id)
+        assert operation.error is not None
+        assert (operation.error.code, operation.error.next) == ("still_bound", f"steelyard isolation show {node.label}")
+        assert phase(now(bench, node)) is Phase.QUARANTINED
 
 
 class TestClean:
