@@ -10,7 +10,8 @@ nobody is offered it from here on. Take away Ironic's protection and power. Ask 
 wait for it, but not for ever: a dead BMC keeps it from ending. Delete the node. Ask Nova again, which now finds nothing
 that could hinder it. Delete the ports that are left in the network controller and the allocation that is left in
 Placement. Write down what was released and what could not be. The disks have not been erased: its candidate says so,
-and an onboarding erases them before anybody is offered it again.
+and an onboarding erases them before anybody is offered it again. One that ends before the node is deleted leaves it in
+quarantine. While a tenant still has it: one that is cancelled leaves it as it was, one that failed in maintenance.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from collections.abc import Callable
 from functools import partial
 
 from steelyard.errors import Conflict, NotFound, SteelyardError, Unavailable, UpstreamError
+from steelyard.lifecycle.guard import PROTECTABLE
 from steelyard.lifecycle.model import LEAVING, MAINTENANCE_PREFIX, check_deletable, leaving_note, noting, phase
 from steelyard.lifecycle.nodes import DELETE_NODE, REMOVE, NodeLifecycle
-from steelyard.lifecycle.patience import POLL, patient_step
+from steelyard.lifecycle.patience import POLL, patient, patient_step
 from steelyard.lifecycle.protection import Protection
+from steelyard.lifecycle.quarantine import Quarantine
 from steelyard.nouns import Node
 from steelyard.operations.model import Done, OperationKind, Outcome, Retry, StepContext
 
@@ -62,6 +65,7 @@ def kinds(service: NodeLifecycle) -> tuple[OperationKind, ...]:
                 patient_step("release ports and allocations", force.sweep, deadline=LONG),
                 patient_step("record", force.record),
             ],
+            on_failure=patient(force.stop),
             next="steelyard node delete {node} --force --reason TEXT",
         ),
     )
@@ -162,7 +166,7 @@ class _Force:
         if node is None:
             return Done()
         own = self._clouds.own
-        reason = f"{MAINTENANCE_PREFIX}removed by force by {ctx.actor.user_name}: {ctx.reason}"[:255]
+        reason = _reason(ctx)
         if not node.maintenance or node.maintenance_reason != reason:
             own.nodes.set_maintenance(node.id, reason)
         own.placement.hold_back(node.id)
@@ -170,6 +174,22 @@ class _Force:
         node = own.nodes.get(node.id)
         if node.protected:
             own.nodes.update(node.id, {"/protected": False})
+        return Done()
+
+    def stop(self, ctx: StepContext) -> Outcome:
+        """The end of a removal that did not remove the node: in maintenance, no agent brings its work to an end."""
+        node = self._node(ctx)
+        if node is None or node.maintenance_reason != _reason(ctx):
+            return Done()  # nothing of it had been touched yet
+        if node.instance_id is not None and node.provision_state in PROTECTABLE:
+            if ctx.error is not None and ctx.error.code == "cancelled":
+                self._clouds.own.nodes.set_maintenance(node.id, None)
+            return Done()
+        why = ctx.error.detail if ctx.error else "the operation did not end well"
+        quarantine = Quarantine(self._clouds, self._service.store)
+        quarantine.put(
+            node, f"its removal by force did not end: {why}", by=ctx.actor.user_name, operation_id=ctx.operation_id
+        )
         return Done()
 
     def power_off(self, ctx: StepContext) -> Outcome:
@@ -281,6 +301,11 @@ def write(service: NodeLifecycle, ctx: StepContext, kind: str, detail: str, *, d
         subject, kind, actor=ctx.actor.user_name, reason=ctx.reason, detail=detail, operation_id=ctx.operation_id,
         request_id=ctx.request_id, data=data if isinstance(data, dict) else None,
     )  # fmt: skip
+
+
+def _reason(ctx: StepContext) -> str:
+    """Of the maintenance in which the node is removed."""
+    return f"{MAINTENANCE_PREFIX}removed by force by {ctx.actor.user_name}: {ctx.reason}"[:255]
 
 
 def _held(ctx: StepContext, name: str) -> str | None:

@@ -10,9 +10,10 @@ import pytest
 
 from steelyard.discovery.model import Candidate, CandidateState
 from steelyard.errors import Invalid, UpstreamError
-from steelyard.lifecycle.model import Phase, phase
+from steelyard.lifecycle.model import Phase, phase, quarantine
 from steelyard.lifecycle.removal import UNCLEAN
 from steelyard.nouns import Node
+from steelyard.operations.model import Operation
 from steelyard.operations.model import Phase as End
 
 from .test_work import create
@@ -117,6 +118,43 @@ def test_failing_at_each_step_it_is_never_offered_and_asking_again_goes_on(bench
     assert again.phase is End.SUCCEEDED, again.error
     bench.world.settle()
     nothing_is_left(bench, node)
+
+
+def cancelled(bench: Bench, node: Node, *, at: str) -> Operation:
+    """A removal by force that is cancelled while it waits in this step."""
+    operations = bench.operations()
+
+    def cancel(_: float) -> None:
+        for running in operations.all(kind="nodes.remove"):
+            waits_for = next((step.name for step in running.steps if step.phase is End.RUNNING), None)
+            if waits_for == at and not running.cancel_requested:
+                operations.cancel(running.id, reason="the wrong one", by="ada")
+        bench.world.tick()
+
+    operations.clock._on_wait = cancel
+    return bench.over(operations).nodes.remove(bench.admin, node.id, reason="burnt out")
+
+
+def test_cancelled_while_nobody_has_it_it_ends_in_quarantine(bench: Bench) -> None:
+    """Nobody else would say so: in maintenance an agent that is at work never comes to an end."""
+    node = next(iter(bench.world.nodes.values()))
+    bench.world.set_state(node.id, "clean wait")
+    bench.world.nodes[node.id] = replace(bench.world.nodes[node.id], power_state="on")
+    bench.world.hang_node(node.id)
+    operation = cancelled(bench, node, at="power off")
+    assert operation.phase is End.CANCELLED
+    left = bench.world.nodes[node.id]
+    assert quarantine(left) == "its removal by force did not end: Cancelled."
+    assert phase(left) is Phase.QUARANTINED
+
+
+def test_cancelled_while_a_tenant_has_it_the_server_stays_the_tenants(bench: Bench) -> None:
+    node = deployed(bench)
+    operation = cancelled(bench, node, at="power off")
+    assert operation.phase is End.CANCELLED
+    left = bench.world.nodes[node.id]
+    assert (left.provision_state, left.maintenance, quarantine(left)) == ("active", False, None)
+    assert left.instance_id == node.instance_id
 
 
 @pytest.mark.parametrize("reason", [None, "", "  ", "x"])
