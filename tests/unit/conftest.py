@@ -19,7 +19,13 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     except ImportError:  # pragma: no cover
         pytest.skip("PostgreSQL is not tested: the wheel pgserver is not installed for this platform")
     server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield server.get_uri()
+    url = server.get_uri()
+    yield url
+    said = server.log.read_text(errors="replace")[-4000:]  # before it is told to stop, which it would say
+    try:
+        sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg")).connect().close()
+    except sa.exc.OperationalError:
+        pytest.fail(f"PostgreSQL ended before its time. Its last words:\n{said}")
     server.cleanup()
 
 

@@ -22,6 +22,7 @@ from functools import partial
 from steelyard.errors import Conflict, NotFound, SteelyardError, Unavailable, UpstreamError
 from steelyard.lifecycle.guard import PROTECTABLE
 from steelyard.lifecycle.model import LEAVING, MAINTENANCE_PREFIX, check_deletable, leaving_note, noting, phase
+from steelyard.lifecycle.model import MAINTENANCE as NOTE
 from steelyard.lifecycle.nodes import DELETE_NODE, REMOVE, NodeLifecycle
 from steelyard.lifecycle.patience import POLL, patient, patient_step
 from steelyard.lifecycle.protection import Protection
@@ -182,7 +183,8 @@ class _Force:
         if node is None or node.maintenance_reason != _reason(ctx):
             return Done()  # nothing of it had been touched yet
         if node.instance_id is not None and node.provision_state in PROTECTABLE:
-            if ctx.error is not None and ctx.error.code == "cancelled":
+            cancelled = ctx.error is not None and ctx.error.code == "cancelled"
+            if cancelled and NOTE not in node.notes:  # it was in nobody's maintenance before
                 self._clouds.own.nodes.set_maintenance(node.id, None)
             return Done()
         why = ctx.error.detail if ctx.error else "the operation did not end well"

@@ -148,12 +148,15 @@ def test_cancelled_while_nobody_has_it_it_ends_in_quarantine(bench: Bench) -> No
     assert phase(left) is Phase.QUARANTINED
 
 
-def test_cancelled_while_a_tenant_has_it_the_server_stays_the_tenants(bench: Bench) -> None:
+@pytest.mark.parametrize("held", [False, True], ids=["", "in maintenance"])
+def test_cancelled_while_a_tenant_has_it_the_server_stays_the_tenants(bench: Bench, held: bool) -> None:
     node = deployed(bench)
+    if held:
+        bench.service().nodes.maintenance(bench.admin, node.id, on=True, reason="a new fan")
     operation = cancelled(bench, node, at="power off")
     assert operation.phase is End.CANCELLED
     left = bench.world.nodes[node.id]
-    assert (left.provision_state, left.maintenance, quarantine(left)) == ("active", False, None)
+    assert (left.provision_state, left.maintenance, quarantine(left)) == ("active", held, None)
     assert left.instance_id == node.instance_id
 
 
