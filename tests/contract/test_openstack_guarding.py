@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from steelyard.errors import Conflict
+from steelyard.errors import Conflict, Invalid
 from steelyard.nouns import AllocationRecord
 
 from .answering import AnsweringCloud, Reply, Request, answering_cloud
@@ -121,3 +121,19 @@ def test_all_allocations_cost_no_call_for_what_is_free(cloud: AnsweringCloud) ->
     cloud.answers["GET", f"{PROVIDER}/allocations"] = Reply(200, {"allocations": held})
     assert cloud.clouds().own.placement.allocations() == [AllocationRecord("n1", "c1", {"CUSTOM_BM": 1})]
     assert not cloud.seen("GET", "/placement/resource_providers/n2/allocations")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["somebody was quicker", "it stays"])
+def test_a_vif_that_somebody_else_takes_off_at_that_moment_is_off(cloud: AnsweringCloud, there: bool) -> None:
+    """Ironic answers 400 for one that is not attached."""
+    vifs = "/baremetal/v1/nodes/n1/vifs"
+    looks = iter([["v1"], ["v1"] if there else []])
+    cloud.answers["GET", vifs] = lambda _: Reply(200, {"vifs": [{"id": one} for one in next(looks)]})
+    said = "Unable to detach VIF v1 from node n1 because it is not attached to it."
+    cloud.answers["DELETE", f"{vifs}/v1"] = Reply(400, {"error_message": said})
+    ports = cloud.clouds().own.node_ports
+    if there:
+        with pytest.raises(Invalid):
+            ports.detach("n1", "v1")
+    else:
+        ports.detach("n1", "v1")

@@ -15,7 +15,7 @@ from steelyard.isolation.flips import By, Flips
 from steelyard.isolation.model import PowerOffPolicy
 from steelyard.lifecycle.model import Power
 from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
-from steelyard.lifecycle.progress import powering
+from steelyard.lifecycle.progress import fault, powering
 from steelyard.nouns import Actor, Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, StepContext
 from steelyard.store import Store
@@ -121,7 +121,7 @@ class PowerSteps:
             return Done({"status": instance.status, "power": instance.power_state})
         if instance.status == "ERROR":
             return Failed(
-                f"The server is in error: {instance.fault or 'Nova gives no reason'}",
+                f"The server is in error: {fault(instance) or 'Nova gives no reason'}",
                 code="power_failed",
                 next=f"steelyard server show {instance.id}",
             )

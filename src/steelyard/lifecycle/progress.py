@@ -6,12 +6,15 @@ network but by its role: tenants read them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from steelyard.lifecycle.model import Power
 from steelyard.nouns import Instance, Node
 
+_ADDRESS: Final = re.compile(r"https?://\S+")
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TASKS: Final[Mapping[str, str]] = {
     "scheduling": "scheduling: a node is chosen",
     "block_device_mapping": "preparing the disks",
@@ -70,3 +73,12 @@ def cleaning(node: Node) -> str:
     """What a reclaimed node waits for, for administrators."""
     step = f" ({node.step})" if node.step else ""
     return f"cleaning: node {node.label} is {node.provision_state}{step}, wanted available"
+
+
+def fault(instance: Instance) -> str | None:
+    """Why Nova says that the server is in error, for its tenant. Nova quotes Ironic and the libraries by which it asks
+    Ironic: what names a node or the address of a service is left out."""
+    if instance.fault is None:
+        return None
+    text = _ADDRESS.sub("(an address)", instance.fault)
+    return _ID.sub(lambda found: found[0] if found[0] == instance.id else "(an id)", text)

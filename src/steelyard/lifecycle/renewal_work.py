@@ -14,7 +14,7 @@ from collections.abc import Callable
 from steelyard.clouds.ports import Clouds
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
-from steelyard.lifecycle.progress import deploying
+from steelyard.lifecycle.progress import deploying, fault
 from steelyard.lifecycle.renewal import REBUILD, RESCUE, UNRESCUE
 from steelyard.nouns import Instance, Node
 from steelyard.operations.model import Done, Failed, OperationKind, Outcome, Retry, Step, StepContext, StepFunction
@@ -67,7 +67,7 @@ class _Following:
             return Failed("The server was deleted meanwhile.", code="server_gone", next="steelyard server list")
         if instance.status == "ERROR":
             return Failed(
-                f"The {what} failed: {instance.fault or 'Nova gives no reason'}",
+                f"The {what} failed: {fault(instance) or 'Nova gives no reason'}",
                 code=f"{what}_failed",
                 next=f"steelyard server delete {instance.id} --wait",
             )

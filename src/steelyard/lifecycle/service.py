@@ -6,7 +6,7 @@ import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, SteelyardError
@@ -16,6 +16,7 @@ from steelyard.lifecycle.asking import Asking
 from steelyard.lifecycle.model import Action, Power, check, check_power, instance_phase, power_action
 from steelyard.lifecycle.nodes import NodeLifecycle
 from steelyard.lifecycle.powering import POWER, PowerNetworks
+from steelyard.lifecycle.progress import fault
 from steelyard.lifecycle.protection import Protection
 from steelyard.lifecycle.renewal import Renewal
 from steelyard.lifecycle.servers import Server, asked, cloud_of, find_image
@@ -84,7 +85,7 @@ class LifecycleService:
         on = _by_instance(nodes)
         return [
             Server(
-                instance=each,
+                instance=each if actor.is_admin else replace(each, fault=fault(each)),
                 phase=instance_phase(each, on.get(each.id)),
                 image_name=images.get(each.image_id or ""),
                 node_name=_node_name(on.get(each.id)) if actor.is_admin else None,

@@ -16,7 +16,7 @@ from steelyard.lifecycle import node_work, removal, renewal_work
 from steelyard.lifecycle.cleaning import CLEAN_SECONDS, Cleaning
 from steelyard.lifecycle.patience import POLL, for_tenants, patient_step
 from steelyard.lifecycle.powering import PowerSteps
-from steelyard.lifecycle.progress import deploying, releasing
+from steelyard.lifecycle.progress import deploying, fault, releasing
 from steelyard.lifecycle.service import CREATE, DELETE, RECLAIM, LifecycleService
 from steelyard.lifecycle.vifs import take_all_off
 from steelyard.nouns import Instance, Node
@@ -98,7 +98,7 @@ class _Following:
             return Done({"addresses": list(instance.addresses)})
         if instance.status == "ERROR":
             return Failed(
-                f"The deployment failed: {instance.fault or 'Nova gives no reason'}",
+                f"The deployment failed: {fault(instance) or 'Nova gives no reason'}",
                 code="deploy_failed",
                 next=f"steelyard server delete {instance.id} --wait",
             )
@@ -128,7 +128,7 @@ class _Following:
                 return Retry(POLL, "Nova ends what it was doing")
             del self._in_error[ctx.operation_id]
             return Failed(
-                f"Nova cannot delete it: {instance.fault or 'no reason given'}",
+                f"Nova cannot delete it: {fault(instance) or 'no reason given'}",
                 code="delete_failed",
                 next=f"steelyard server delete {instance.id} --wait",
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from steelyard.lifecycle.model import Power
-from steelyard.lifecycle.progress import cleaning, deploying, powering, releasing
+from steelyard.lifecycle.progress import cleaning, deploying, fault, powering, releasing
 
 from .test_model import instance, node
 
@@ -60,3 +60,28 @@ def test_administrators_read_which_step_cleans() -> None:
     assert cleaning(replace(node("clean wait"), step="erase_devices")) == (
         "cleaning: node bm-1 is clean wait (erase_devices), wanted available"
     )
+
+
+NODE = "e32ef57a-81bb-4017-82d3-fe7ebfc2e9bc"
+MINE = "57b25274-44bd-4a3f-9181-cc34c96f2451"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            f"Build of instance {MINE} aborted: Unable to establish connection to http://127.0.0.1:24619/v1/nodes/{NODE}"
+            "/validate: ('Connection aborted.')",
+            f"Build of instance {MINE} aborted: Unable to establish connection to (an address) ('Connection aborted.')",
+        ),
+        (
+            f"Failed to provision instance {MINE}: disk too small",
+            f"Failed to provision instance {MINE}: disk too small",
+        ),
+        (f"Node {NODE.upper()} is locked", "Node (an id) is locked"),
+        ("No valid host was found.", "No valid host was found."),
+        (None, None),
+    ],
+)
+def test_a_tenant_reads_why_and_of_no_node_and_no_service(said: str | None, told: str | None) -> None:
+    assert fault(replace(instance("ERROR"), id=MINE, fault=said)) == told

@@ -10,6 +10,7 @@ import pytest
 
 from steelyard.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Refused, Unavailable, UpstreamError
 from steelyard.lifecycle.model import Phase, Power, quarantine, unoffered_note
+from steelyard.lifecycle.patience import REFUSED_WITHIN, for_tenants, patient_step
 from steelyard.lifecycle.service import LifecycleService, Server
 from steelyard.lifecycle.work import ASK_AGAIN, ERROR_LOOKS, SCHEDULING_LOOKS, kinds
 from steelyard.operations.journal import new_operation
@@ -462,3 +463,19 @@ class TestWords:
                 assert isinstance(outcome, Retry), (kind.name, step.name, outcome)
                 assert outcome.waiting_for
                 assert "n-1" not in outcome.waiting_for, (kind.name, step.name)
+
+    @pytest.mark.parametrize(
+        "error", [Invalid("no VIF on node n-1"), NotFound("no node n-1"), Refused("not on n-1", next="node show n-1")]
+    )
+    def test_why_a_service_refuses_a_tenants_step_is_not_the_tenants(
+        self, bench: Bench, error: Invalid | NotFound | Refused
+    ) -> None:
+        def refuse(_: StepContext) -> Outcome:
+            raise error
+
+        outcome = patient_step("a", refuse, tell=for_tenants).do(
+            StepContext(
+                operation_id="o", kind="k", step="a", params={}, results={}, actor=bench.tenant, reason=None, attempt=1
+            )
+        )
+        assert outcome == Failed(REFUSED_WITHIN, code=error.code)

@@ -228,9 +228,17 @@ class OpenstackNodePorts:
 
     def detach(self, node_id: str, vif_id: str) -> None:
         vifs = f"nodes/{part(node_id)}/vifs"
-        there = self._ironic.rest.get(vifs, what="a node's VIFs").documents("vifs", "a VIF")
-        if any(vif.text("id") == vif_id for vif in there):
+        if not self._is_attached(vifs, vif_id):
+            return
+        try:
             self._ironic.rest.delete(f"{vifs}/{part(vif_id)}")
+        except Invalid:
+            if self._is_attached(vifs, vif_id):
+                raise  # otherwise somebody else was quicker, which Ironic answers with 400
+
+    def _is_attached(self, vifs: str, vif_id: str) -> bool:
+        there = self._ironic.rest.get(vifs, what="a node's VIFs").documents("vifs", "a VIF")
+        return any(vif.text("id") == vif_id for vif in there)
 
 
 def patch_of(changes: Mapping[str, Any], present: Mapping[str, Any]) -> list[dict[str, Any]]:
