@@ -151,6 +151,8 @@ class Guard:
             node.provision_state, stay_of(node), node.instance_id
         ):  # fmt: skip
             return False
+        if quarantine(node) is not None and quarantine(fresh) is None:
+            return False  # its release came to its end meanwhile
         self._noticing.know(self._quarantine.put(fresh, reason, by=OURS))
         return True
 

@@ -371,6 +371,20 @@ def test_a_node_that_moved_on_is_judged_again_and_not_before(bench: Bench) -> No
     assert quarantine(bench.node(node)) is None
 
 
+def test_a_release_that_ended_since_the_list_was_made_is_not_undone(bench: Bench) -> None:
+    """The list has the mark of its release, which has ended by the time at which what is running is asked for."""
+    bench.run()
+    node = bench.world.add_node("bm-1")
+    keeper = Quarantine(bench.clouds, bench.store)
+    keeper.put(node, "a stranger's frame", by="steelyard")
+    stale = keeper.open(bench.node(node), "its release")
+    guard = bench.guard()
+    keeper.lift(stale, by="ada")
+    assert not guard._take_away(stale, "a stranger's frame")
+    assert quarantine(bench.node(node)) is None
+    assert not bench.node(node).maintenance
+
+
 def test_a_locked_node_is_found_and_tried_again(bench: Bench) -> None:
     bench.run()
     node = bench.world.add_node("bm-1")
