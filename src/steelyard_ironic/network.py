@@ -52,16 +52,16 @@ Nic = dict[str, Any]
 def leave_quarantine(task: Any) -> None:
     """No NIC of the node is on the quarantine network any more, and Steelyard puts none there meanwhile.
 
-    Steelyard is asked to let go of the node; where it is away, nobody there moves anything, and its ports are removed
-    all the same. Raises NetworkError when they cannot be.
+    Steelyard is asked to let go of a node with its mark; where it is away, nobody there moves anything. The ports are
+    removed in any case, those of a node that has lost its mark too: each would be a second network on a NIC. Raises
+    NetworkError when one cannot be.
     """
     node = task.node
-    if PARKED not in node.extra:
-        return
-    try:
-        ask(node.uuid, "network-gate", "change networks")
-    except SteelyardRefused as refused:
-        LOG.warning("Removing the quarantine ports without Steelyard: %s", refused)
+    if PARKED in node.extra:
+        try:
+            ask(node.uuid, "network-gate", "change networks")
+        except SteelyardRefused as refused:
+            LOG.warning("Removing the quarantine ports without Steelyard: %s", refused)
     client = neutron.get_client(context=task.context, auth_from_config=True)
     try:
         for port in list(client.ports(device_id=node.uuid, name=QUARANTINE_PORT)):

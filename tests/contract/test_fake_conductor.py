@@ -67,10 +67,10 @@ class Scene:
         [link] = [nic.link for nic in self.world.node_ports.values() if nic.link is not None]
         return link
 
-    def bind(self, network_id: str | None = None) -> NetworkPort:
+    def bind(self, network_id: str | None = None, name: str = "p") -> NetworkPort:
         """A port of Steelyard's own on the node's NIC."""
         wanted = network_id or self.world.role_networks["quarantine"]
-        spec = AttachmentSpec("p", wanted, self.node_id, "52:54:00:00:01:01", self.link, "baremetal:none")
+        spec = AttachmentSpec(name, wanted, self.node_id, "52:54:00:00:01:01", self.link, "baremetal:none")
         return self.clouds.own.attachments.create(spec)
 
 
@@ -175,6 +175,28 @@ class TestMoves:
         scene.gate.answers = lambda asked: True
         scene.world.settle()
         assert scene.node.provision_state == "active"
+
+    @pytest.mark.parametrize("marked", [True, False])
+    def test_ports_in_quarantine_go_before_any_change(self, scene: Scene, marked: bool) -> None:
+        server = scene.create()
+        scene.world.settle()
+        if marked:
+            scene.clouds.own.nodes.update(scene.node_id, {"/extra/steelyard_parked": {"nics": []}})
+        port = scene.bind(name="steelyard-quarantine")
+        asked: list[bool] = []
+
+        def network_gate(node_id: str) -> Answer:
+            asked.append(port.id in scene.world.fabric.ports)
+            return lambda: True
+
+        scene.world.network_gate = network_gate
+        left: list[bool] = []
+        scene.gate.answers = lambda _: not left.append(port.id in scene.world.fabric.ports)
+        scene.tenant.compute.delete(server)
+        scene.world.settle()
+        assert scene.node.provision_state == "available"
+        assert asked == ([True, False, False] if marked else []), "before each change"
+        assert set(left) == {False}
 
     def test_with_ironics_own_interface_nobody_is_asked(self, scene: Scene) -> None:
         scene.world.nodes[scene.node_id] = replace(scene.node, network_interface="neutron")

@@ -69,6 +69,10 @@ class By:
     request_id: str | None = None
 
 
+class Overtaken(Conflict):
+    """Somebody else has the NICs in hand now; that is no failure of the flip's."""
+
+
 class Flips:
     """Moves NICs. Everything may be repeated; what is so already is looked at, not done again."""
 
@@ -109,7 +113,7 @@ class Flips:
         generation = self._store.flips.generation(node.id)
         nics = self._cloud.node_ports.all(node_id=node.id)
         node = self._mark(node, to_park(node, nics, self._attachments(node)))
-        with self._lease(node, generation=generation), self._told(node, Role.QUARANTINE, by) as told:
+        with self._lease(node, generation=generation) as still_mine, self._told(node, Role.QUARANTINE, by) as told:
             attachments = self._attachments(node)
             wanted = to_park(node, nics, attachments)
             for port in tenant_ports(node, attachments):
@@ -122,7 +126,10 @@ class Flips:
                     self._cloud.attachments.delete(port.id)
                     told.moved = True
             links = {nic.mac: nic.link for nic in nics}
-            held = [self._hold(node, each, links[each.mac], network, told) for each in wanted]
+            held = []
+            for each in wanted:
+                still_mine()  # whoever has the NICs in hand now looks for ports of ours no more
+                held.append(self._hold(node, each, links[each.mac], network, told))
             proven = [each for each in held if each is not None]
             told.unread = self._proof.prove(node, proven)
             told.nics = [_told_nic(each) for each in proven]
@@ -181,8 +188,7 @@ class Flips:
             by_mac = {nic.mac: nic for nic in nics}
             bonds = self._cloud.bonds.all(node_id=node.id) if any(nic.bond_id for nic in nics) else []
             held = {each.mac: by_mac[each.mac].link for each in parked(node) or () if each.mac in by_mac}
-            # Of two lists: one that is read while others change ports may lack one, and two networks would be on a NIC.
-            for port in own_ports(node, {port.id: port for port in [*attachments, *self._bound(node)]}.values()):
+            for port in self._own_ports(node, attachments):
                 held[port.mac] = port.link or (by_mac[port.mac].link if port.mac in by_mac else None)
                 self._cloud.attachments.delete(port.id)
                 told.moved = True
@@ -259,27 +265,33 @@ class Flips:
 
     def hands_off(self, reference: str) -> Node:
         """The conductor takes the NICs in hand: no flip of ours is under way any more, and none that was prepared
-        before begins. Raises `Conflict` when one does not end."""
+        before begins. Raises `Conflict` when one does not end: it makes no more ports then."""
         node = self._cloud.nodes.get(reference)
-        with self._lease(node):
-            return node
+        try:
+            with self._lease(node):
+                return node
+        except Conflict:
+            self._store.flips.revoke(node.id)
+            raise
 
     def _is_parked(self, node: Node) -> bool:
         return parked(node) is not None or bool(own_ports(node, self._attachments(node)))
 
     # Afterwards
 
-    def clear(self, node_id: str) -> None:
-        """Remove ports of ours that were left, and the mark. Raises `Conflict` while Ironic works on the node."""
-        node = self._cloud.nodes.get(node_id)
-        generation = self._store.flips.generation(node.id)
-        left = own_ports(node, self._attachments(node))
-        if left:
-            with self._lease(node, generation=generation):
-                for port in left:
-                    self._cloud.attachments.delete(port.id)
-        if MARK in node.extra:
-            self._cloud.nodes.update(node.id, {f"/extra/{MARK}": None})
+    def clear(self, seen: Node) -> None:
+        """Remove ports of ours that were left, and the mark, of a node as it was seen. Raises `Conflict` while Ironic
+        works on the node or somebody moves its NICs, and when either has been done since."""
+        generation = self._store.flips.generation(seen.id)
+        with self._lease(seen, generation=generation):
+            node = self._cloud.nodes.get(seen.id)
+            if node.provision_state != seen.provision_state or node.extra.get(MARK) not in (None, seen.extra.get(MARK)):
+                raise Conflict(f"Node {node.label} is not as it was seen any more.", code="flip_overtaken")
+            for port in self._own_ports(node, self._attachments(node)):
+                self._cloud.attachments.delete(port.id)
+            if MARK in node.extra:
+                # The last thing: by it a conductor knows that somebody may be moving the NICs.
+                self._cloud.nodes.update(node.id, {f"/extra/{MARK}": None})
         self._store.flips.succeeded(node.id)
 
     # Small parts
@@ -287,6 +299,11 @@ class Flips:
     def _attachments(self, node: Node) -> list[NetworkPort]:
         owners = [node.id, *([node.instance_id] if node.instance_id else [])]
         return self._cloud.attachments.all(device_ids=owners)
+
+    def _own_ports(self, node: Node, attachments: Sequence[NetworkPort]) -> list[NetworkPort]:
+        """Those of Steelyard's. Of two lists: one that is read while others change ports may lack one, and two networks
+        would be on a NIC."""
+        return own_ports(node, {port.id: port for port in [*attachments, *self._bound(node)]}.values())
 
     def _bound(self, node: Node) -> list[NetworkPort]:
         return self._cloud.attachments.bound(node.id)
@@ -306,8 +323,9 @@ class Flips:
         return next(network for network in networks if network.id == found)
 
     @contextmanager
-    def _lease(self, node: Node, *, generation: int | None = None) -> Iterator[None]:
-        """The node's NICs are this flip's alone. Without a generation: with right of way, and waited for."""
+    def _lease(self, node: Node, *, generation: int | None = None) -> Iterator[Callable[[], None]]:
+        """The node's NICs are this flip's alone, as long as what it yields does not raise `Conflict`. Without a
+        generation: with right of way, and waited for."""
         holder = uuid.uuid4().hex
         deadline = self._clock() + (RIGHT_OF_WAY_WITHIN if generation is None else 0.0)
         while not self._store.flips.take(node.id, holder, seconds=LEASE, generation=generation):
@@ -318,8 +336,13 @@ class Flips:
                     next=f"steelyard isolation show {node.label}",
                 )
             self._sleep(LOOK_EVERY)
+
+        def still_mine() -> None:
+            if not self._store.flips.holds(node.id, holder):
+                raise Overtaken(f"Somebody else moves the NICs of node {node.label} now.", code="flip_overtaken")
+
         try:
-            yield
+            yield still_mine
         finally:
             self._store.flips.give_back(node.id, holder)
 
@@ -329,6 +352,8 @@ class Flips:
         told = _Told()
         try:
             yield told
+        except Overtaken:
+            raise
         except SteelyardError as error:
             reason = f"Node {node.label} could not be brought to the {_words(to)}: {error.detail}"
             if self._store.flips.failed(node.id, to.value, reason):

@@ -127,7 +127,7 @@ class _PowerReconciler:
         moves: Mapping[Move, Callable[[], None]] = {
             Move.QUARANTINE: lambda: flips.to_quarantine(task.node.id, by),
             Move.TENANT: lambda: flips.to_tenant(task.node.id, by),
-            Move.CLEAR: lambda: flips.clear(task.node.id),
+            Move.CLEAR: lambda: flips.clear(task.node),
         }
         try:
             moves[task.move]()

@@ -1,8 +1,8 @@
 """Flips of nodes: who moves the NICs of which node at this moment, among all servers, and what the last one failed at.
 
 One row per node that was ever moved. A node's lease is held for the seconds of one flip; a holder that died with its
-server loses it when its time is over. The generation counts those who, with right of way, took the node's NICs in
-hand (a power-on, the conductor): whoever prepared a flip under an older one gives it up.
+server loses it when its time is over. The generation counts those who took the node's NICs in hand: who prepared a flip
+under an older one gives it up, but for those who have right of way (a power-on, the conductor).
 """
 
 from __future__ import annotations
@@ -46,21 +46,33 @@ class FlipRecords:
         """Take the node's lease. False while another one has it.
 
         With a `generation`: also False when the node's has moved on since, or while it is held open. Without: this
-        holder has right of way, and the generation moves on.
+        holder has right of way.
         """
         now = datetime.now(UTC)
         free = sa.or_(table.c.holder.is_(None), table.c.holder == holder, table.c.held_until < now)
-        values: dict[str, Any] = {"holder": holder, "held_until": now + timedelta(seconds=seconds)}
+        values: dict[str, Any] = {
+            "holder": holder, "held_until": now + timedelta(seconds=seconds), "generation": table.c.generation + 1,
+        }  # fmt: skip
+        allowed = free
+        if generation is not None:
+            closed = sa.or_(table.c.open_until.is_(None), table.c.open_until < now)
+            allowed = sa.and_(free, closed, table.c.generation == generation)
         with self._database.write() as connection:
             self._know(connection, node_id)
-            if generation is None:
-                values["generation"] = table.c.generation + 1
-                allowed = free
-            else:
-                closed = sa.or_(table.c.open_until.is_(None), table.c.open_until < now)
-                allowed = sa.and_(free, closed, table.c.generation == generation)
             taken = connection.execute(table.update().where(table.c.node_id == node_id, allowed).values(**values))
         return bool(taken.rowcount)
+
+    def holds(self, node_id: str, holder: str) -> bool:
+        """Whether the lease is still this holder's: nobody took it when its time was over, nor was it revoked."""
+        mine = sa.and_(table.c.node_id == node_id, table.c.holder == holder)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(table.c.node_id).where(mine)).first() is not None
+
+    def revoke(self, node_id: str) -> None:
+        """Whoever holds the lease has it no longer, and whoever prepared a flip gives it up."""
+        values = {"holder": None, "held_until": None, "generation": table.c.generation + 1}
+        with self._database.write() as connection:
+            connection.execute(table.update().where(table.c.node_id == node_id).values(**values))
 
     def give_back(self, node_id: str, holder: str) -> None:
         """End a lease; nothing happens if it is no longer the holder's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -300,6 +300,25 @@ class TestGates:
             off.flips.to_quarantine(off.node_id, BY)
         assert off.own == []
 
+    def test_a_flip_that_does_not_end_makes_no_port_after_the_conductor_has_gone_on(
+        self, off: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The conductor has removed our ports without us by then; one more would be a second network on the NIC."""
+        unbind = off.flips._proof.unbind
+
+        def slowly(port_id: str) -> None:
+            unbind(port_id)
+            with pytest.raises(Conflict) as caught:
+                off.service.network_gate(off.node_id)
+            assert caught.value.code == "flip_running"
+
+        monkeypatch.setattr(off.flips._proof, "unbind", slowly)
+        with pytest.raises(Conflict) as caught:
+            off.flips.to_quarantine(off.node_id, BY)
+        assert caught.value.code == "flip_overtaken"
+        assert off.own == []
+        assert off.store.flips.failures() == [], "nothing went wrong"
+
     def test_holding_open_is_for_those_that_are_parked(self, deployed: Bench) -> None:
         assert deployed.flips.before_power_on(deployed.node_id, BY) is False
         assert deployed.store.flips.open_nodes() == set()
@@ -310,6 +329,62 @@ class TestGates:
         with pytest.raises(Refused):
             parked.flips.before_power_on(parked.node_id, BY)
         assert parked.store.flips.open_nodes() == set()
+
+
+class TestClear:
+    """While a port of ours is left, the mark is what tells a conductor to remove it."""
+
+    def test_ports_and_mark_go(self, parked: Bench) -> None:
+        parked.flips.clear(parked.node)
+        assert parked.own == []
+        assert not parked.marked
+        parked.flips.clear(parked.node)
+
+    def test_a_list_that_lacks_the_port_leaves_none(self, parked: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        attachments = type(parked.clouds.own.attachments)
+        every, [ours] = attachments.all, parked.own
+        monkeypatch.setattr(
+            attachments, "all", lambda self, **more: [port for port in every(self, **more) if port.id != ours.id]
+        )
+        parked.flips.clear(parked.node)
+        assert parked.own == []
+        assert not parked.marked
+
+    def test_the_mark_goes_last(self, parked: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(self: object, port_id: str) -> None:
+            raise Unavailable("away")
+
+        monkeypatch.setattr(type(parked.clouds.own.attachments), "delete", fail)
+        with pytest.raises(Unavailable):
+            parked.flips.clear(parked.node)
+        assert parked.marked
+
+    @pytest.mark.parametrize(
+        "change", [{"provision_state": "deleting"}, {"extra": {"steelyard_parked": {"at": "now"}}}]
+    )
+    def test_not_when_the_node_is_another_than_was_seen(self, parked: Bench, change: dict[str, Any]) -> None:
+        seen = parked.node
+        parked.world.nodes[parked.node_id] = replace(seen, **change)
+        with pytest.raises(Conflict) as caught:
+            parked.flips.clear(seen)
+        assert caught.value.code == "flip_overtaken"
+        assert parked.marked
+        assert len(parked.own) == 1
+
+    def test_a_flip_into_quarantine_meanwhile_keeps_its_mark(self, off: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is prepared before and begins after: its ports must not be there without the mark."""
+        mark, seen = off.flips._mark, off.node
+
+        def then_the_other_clears(*given: object) -> object:
+            node = mark(*given)  # type: ignore[arg-type]
+            off.flips.clear(replace(seen, extra=node.extra))
+            return node
+
+        monkeypatch.setattr(off.flips, "_mark", then_the_other_clears)
+        with pytest.raises(Conflict):
+            off.flips.to_quarantine(off.node_id, BY)
+        assert not off.marked
+        assert off.own == []
 
 
 def test_a_nic_whose_tenants_port_was_deleted_meanwhile_does_not_stay_in_quarantine(parked: Bench) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from steelyard.isolation.model import PowerOffPolicy
 from steelyard.store import Store
 
@@ -41,14 +43,26 @@ def test_of_many_at_once_one_gets_it(store: Store) -> None:
     assert sorted(taken) == [False] * 5 + [True]
 
 
-def test_right_of_way_moves_the_generation_on(store: Store) -> None:
+@pytest.mark.parametrize("has_right_of_way", [True, False])
+def test_whoever_prepared_a_flip_before_another_one_gives_it_up(store: Store, has_right_of_way: bool) -> None:
     before = store.flips.generation(NODE)
-    assert store.flips.take(NODE, "first", seconds=60)
+    assert store.flips.take(NODE, "first", seconds=60, generation=None if has_right_of_way else before)
     store.flips.give_back(NODE, "first")
     assert store.flips.generation(NODE) == before + 1
     assert not store.flips.take(NODE, "second", seconds=60, generation=before), "somebody came between"
     assert store.flips.take(NODE, "second", seconds=60, generation=before + 1)
-    assert store.flips.generation(NODE) == before + 1
+
+
+def test_a_lease_that_is_taken_or_revoked_is_not_its_holders_any_more(store: Store) -> None:
+    assert not store.flips.holds(NODE, "a")
+    assert store.flips.take(NODE, "a", seconds=-1)
+    assert store.flips.holds(NODE, "a"), "its time is over, and nobody took it"
+    assert store.flips.take(NODE, "b", seconds=60)
+    assert (store.flips.holds(NODE, "a"), store.flips.holds(NODE, "b")) == (False, True)
+    prepared = store.flips.generation(NODE)
+    store.flips.revoke(NODE)
+    assert not store.flips.holds(NODE, "b")
+    assert not store.flips.take(NODE, "c", seconds=60, generation=prepared)
 
 
 def test_while_it_is_held_open_only_right_of_way_gets_it(store: Store) -> None:

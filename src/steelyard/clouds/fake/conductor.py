@@ -100,7 +100,7 @@ def changes(world: FakeWorld, node: Node, role: str | None) -> list[Stage]:
     own = world.fabric.own_ports(node)
     there = {found for port in own if (found := role_of(world, node, port)) is not None}
     pairs = world.fabric.tenant_pairs(node, nics_of(world, node), world.bonds)
-    parked = PARKED in node.extra and any(port.name == QUARANTINE_PORT for port in own)
+    parked = any(port.name == QUARANTINE_PORT for port in own)
     stages = []
     if role != TENANT and pairs and (parked or any(port.host_id is not None for port, _ in pairs)):
         stages.append(Stage(TENANT, False))
@@ -110,7 +110,7 @@ def changes(world: FakeWorld, node: Node, role: str | None) -> list[Stage]:
             stages.append(Stage(TENANT, True))
     elif role is not None and role not in there and any(nic.pxe_enabled for nic in nics_of(world, node)):
         stages.append(Stage(role, True))
-    return [Stage(QUARANTINE, False), *stages] if PARKED in node.extra and (stages or parked) else stages
+    return [Stage(QUARANTINE, False), *stages] if parked or (stages and PARKED in node.extra) else stages
 
 
 def begin(
@@ -221,7 +221,9 @@ def _unmake(world: FakeWorld, node: Node, role: str) -> None:
 
 def _ask(world: FakeWorld, node: Node, stage: Stage, asked: Asked | None) -> Answer:
     if stage.role == QUARANTINE:
-        return world.network_gate(node.id) if world.network_gate is not None else lambda: True
+        if world.network_gate is None or PARKED not in node.extra:
+            return lambda: True
+        return world.network_gate(node.id)
     if asked is None or not asked.nics or world.flip_gate is None:
         return lambda: True
     return world.flip_gate(node.id, asked)
