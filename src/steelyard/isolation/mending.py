@@ -18,19 +18,17 @@ from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.bonds import lag_of
 from steelyard.isolation.model import Role, place
-from steelyard.isolation.parking import PORT_OWNER, is_on, tenant_ports
-from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch
+from steelyard.isolation.parking import is_on, own_ports, tenant_ports
+from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch, sweep
 from steelyard.isolation.reading import named_roles, role_networks
 from steelyard.isolation.segments import Segments
-from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
+from steelyard.nouns import Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
 from steelyard.store import Store
 
 LEASE: Final = 60.0
 """Seconds after which the NICs of a node are anybody's again, should this server die."""
 BY: Final = "steelyard"
-PORT_NAME: Final = "steelyard-mending"
-"""Name of the port that exists for the moments in which a switch port is emptied."""
 
 
 class Mending:
@@ -79,21 +77,14 @@ class Mending:
                 )  # fmt: skip
 
     def empty(self, node: Node, nic: NodePort) -> None:
-        """Have the controller take everything off the switch port of a NIC that is on no network, and prove it.
-
-        A controller that has nothing on a switch port writes nothing to it. So a port of ours is bound there, on the
-        quarantine network, and deleted: what the controller then writes is what is wanted.
-        """
+        """Have the controller take everything off the switch port of a NIC that is on no network, and prove it."""
         if nic.link is None:
             raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
         with self._lease(node.id, node.label):
-            network = self._quarantine(node)
-            spec = AttachmentSpec(
-                name=PORT_NAME, network_id=network.id, node_id=node.id, mac=nic.mac, link=nic.link,
-                device_owner=PORT_OWNER,
-            )  # fmt: skip
-            port = self._cloud.attachments.create(spec)
-            self._cloud.attachments.delete(port.id)
+            for port in own_ports(node, self._cloud.attachments.bound(node.id)):
+                if port.mac == nic.mac:  # left by an earlier try
+                    self._cloud.attachments.delete(port.id)
+            sweep(self._cloud, node, nic.mac, nic.link, self._quarantine(node))
             self._prove_empty(node, nic.link)
             attachments = self._cloud.attachments.bound(node.id)
             self._segments.vacated(
@@ -103,7 +94,8 @@ class Mending:
     def clear(self, node: Node) -> None:
         """Have nothing on any NIC of a node that is to be on no network: empty what a switch still carries there.
 
-        Raises `Refused` (`still_bound`) where the controller has a port on a NIC: whoever put it there takes it off.
+        Raises `Refused` (`still_bound`) where the controller has a port on a NIC that is not ours: whoever put it there
+        takes it off.
         A switch that no reader is configured for is left as it is.
         """
         bound = self._cloud.attachments.bound(node.id)
@@ -111,7 +103,8 @@ class Mending:
         for nic in self._cloud.node_ports.all(node_id=node.id):
             if nic.link is None:
                 continue
-            if any(is_on(port, nic.link) for port in bound):
+            there = [port for port in bound if is_on(port, nic.link)]
+            if len(there) > len(own_ports(node, there)):
                 raise Refused(
                     f"The controller has a port on NIC {nic.mac} of node {node.label}, wanted none.",
                     code="still_bound", next=f"steelyard isolation show {node.label}",
@@ -122,7 +115,7 @@ class Mending:
                 if error.code != "switch_unknown":
                     raise
                 continue
-            if at_switch(ports, nic.link, None, filters=none) is not None:
+            if there or at_switch(ports, nic.link, None, filters=none) is not None:
                 self.empty(node, nic)
 
     def find_nic(self, node: Node, mac: str) -> NodePort | None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from steelyard.clouds.ports import Clouds
+from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.filters import unlike
-from steelyard.isolation.parking import is_on
+from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
 from steelyard.isolation.reading import read_switches
 from steelyard.naming import vlan_ranges
-from steelyard.nouns import Lag, Network, Node, SwitchLink, SwitchPort
+from steelyard.nouns import AttachmentSpec, Lag, Network, Node, SwitchLink, SwitchPort
 
 PROVEN_WITHIN: Final = 25.0
 """Seconds until controller and switch must both say what is wanted."""
@@ -38,6 +38,16 @@ class Wanted:
     """The VLANs of the port's sub-interfaces."""
     filters: frozenset[str] | None = None
     """The security groups that the switch must filter by (`SecurityGroups.on_switch`)."""
+
+
+def sweep(cloud: Cloud, node: Node, mac: str, link: SwitchLink, network: Network) -> None:
+    """Have the controller take everything off the switch port of a NIC on which it has nothing.
+
+    By itself it writes nothing there. So a port of ours is bound there, on a network for quarantine, and deleted: what
+    it then writes is what is wanted. Where the deletion fails that port is left, as one of `parking.own_ports`.
+    """
+    spec = AttachmentSpec(PORT_NAME, network.id, node.id, mac, link, PORT_OWNER)
+    cloud.attachments.delete(cloud.attachments.create(spec).id)
 
 
 class Proof:

@@ -29,13 +29,13 @@ from steelyard.events.model import EventFilter
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.flips import By
 from steelyard.isolation.model import Role, place
-from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
-from steelyard.isolation.proof import at_switch
+from steelyard.isolation.parking import is_on, own_ports
+from steelyard.isolation.proof import at_switch, sweep
 from steelyard.isolation.reading import named_roles, read_switches, role_networks
 from steelyard.isolation.refusal import QUARANTINED, REFUSED, check_may_join, is_marked, refusal_of
 from steelyard.isolation.refusal import look as look_at
 from steelyard.isolation.segments import Segments
-from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
+from steelyard.nouns import Network, NetworkPort, Node, NodePort, SwitchLink, SwitchPort
 from steelyard.settings import Settings
 from steelyard.store import Store
 
@@ -169,7 +169,7 @@ class Verifier:
             check_may_join(self._store, node)
         nics = {nic.mac.lower(): nic for nic in self._cloud.node_ports.all(node_id=node.id)}
         wait = FIRST_LOOK_AGAIN
-        swept = flip.joined
+        swept = False
         while True:
             look = self._look(node, flip, nics)
             took = self._clock() - began
@@ -177,9 +177,8 @@ class Verifier:
                 break
             if look.final or took >= self._within:
                 raise self._refused(node, flip, look, took, by)
-            if not swept and took >= SWEEP_AFTER:
-                swept = True
-                self._sweep(node, look)
+            if not flip.joined and took >= SWEEP_AFTER and (not swept or own_ports(node, look.bound)):
+                swept = self._sweep(node, look)
             self._sleep(min(wait, max(FIRST_LOOK_AGAIN, self._within - took)))
             wait = min(wait * 1.5, LONGEST_BETWEEN_LOOKS)
         if look.unread and self._refuse_unread:
@@ -251,21 +250,25 @@ class Verifier:
             self._networks_at = self._clock()
         return self._networks
 
-    def _sweep(self, node: Node, look: _Look) -> None:
-        """What a switch still carries for a node that was refused makes room for quarantine, then for nothing."""
-        if not look.left or refusal_of(self._store, node) is None:
-            return
-        with suppress(SteelyardError):  # then the switch carries it still, and says so at the next look
+    def _sweep(self, node: Node, look: _Look) -> bool:
+        """What a switch still carries for a node that was refused makes room for quarantine, then for nothing. What an
+        earlier sweep left in quarantine goes for every node. Returns whether all went well; if not, the switch carries
+        it still and says so at the next look."""
+        with suppress(SteelyardError):
+            for port in own_ports(node, look.bound):
+                self._cloud.attachments.delete(port.id)
+            if not look.left or refusal_of(self._store, node) is None:
+                return True
             networks = self._cloud.networks.all()
             shared = role_networks(networks, self._roles).get(Role.QUARANTINE)
             quarantine = self._segments.for_quarantine(
                 node, next((network for network in networks if network.id == shared), None), SWEEPER
             )
-            for mac, link in look.left.items():
-                if quarantine is None:
-                    return
-                spec = AttachmentSpec(PORT_NAME, quarantine.id, node.id, mac, link, PORT_OWNER)
-                self._cloud.attachments.delete(self._cloud.attachments.create(spec).id)
+            if quarantine is not None:
+                for mac, link in look.left.items():
+                    sweep(self._cloud, node, mac, link, quarantine)
+            return True
+        return False
 
     # Telling
 

@@ -16,7 +16,7 @@ from steelyard.isolation.segments import Segment
 from steelyard.isolation.verifying import Flip, NicWanted, Verifier
 from steelyard.lifecycle.model import quarantine
 from steelyard.lifecycle.quarantine import Quarantine
-from steelyard.nouns import NetworkPort, NodePort, SwitchLink
+from steelyard.nouns import AttachmentSpec, NetworkPort, NodePort, SwitchLink
 from steelyard.operations.reconciling import Reconciler
 from steelyard.settings import Settings
 
@@ -424,6 +424,29 @@ class TestQuarantine:
         refused.world.tamper_switch(conductor.link, 102)
         assert "carries VLAN 102" in refusal(refused, flip).detail
         assert refused.own == []
+
+    @pytest.mark.parametrize("call", ["networks.all", "attachments.create", "attachments.delete"])
+    def test_a_sweep_that_fails_is_taken_up_again(self, refused: Bench, conductor: Conductor, call: str) -> None:
+        refused.world.free_switch_port(conductor.link)
+        flip = conductor.leaves("provisioning")
+        refused.world.tamper_switch(conductor.link, 102)
+        verify = verifier(refused).verify
+        refused.after(0.5, lambda: refused.world.fail(call, Unavailable("away")))
+        assert verify(refused.node_id, flip, BY).verified
+        assert refused.world.fabric.switches.vlan(conductor.link) is None
+        assert refused.own == []
+
+    def test_what_was_left_of_a_sweep_as_its_server_died_is_taken_away(
+        self, bench: Bench, conductor: Conductor
+    ) -> None:
+        flip = conductor.leaves("cleaning")
+        spec = AttachmentSpec(
+            "steelyard-quarantine", conductor.network("quarantine"), bench.node_id, conductor.nic.mac, conductor.link,
+            "baremetal:none",
+        )  # fmt: skip
+        bench.clouds.own.attachments.create(spec)
+        assert passes(bench, flip).verified
+        assert bench.own == []
 
     def test_a_node_that_was_not_refused_is_not_swept(self, bench: Bench, conductor: Conductor) -> None:
         bench.world.tamper_switch(conductor.link, 102)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from steelyard.clouds.observing import Observer
-from steelyard.errors import Conflict, Invalid, NotFound, Refused
+from steelyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from steelyard.lifecycle.guarding import Guard
 from steelyard.lifecycle.model import Phase, offered, phase, quarantine, releasing
 from steelyard.lifecycle.nodes import NodeLifecycle
@@ -166,6 +166,15 @@ class TestRelease:
         assert bench.world.fabric.switches.vlan(link) is None
         assert bench.world.fabric.ports == {}
         assert phase(now(bench, node)) is Phase.MANAGEABLE
+
+    def test_emptying_its_switch_ports_is_taken_up_again(self, bench: Bench) -> None:
+        node, link = never_onboarded(bench)
+        bench.world.fabric.switches.tamper(link, 2003)
+        bench.world.fail("attachments.delete", Unavailable("away"))
+        operation = bench.service().nodes.release(bench.admin, node.id)
+        assert operation.phase is End.SUCCEEDED, operation.error
+        assert bench.world.fabric.switches.vlan(link) is None
+        assert bench.world.fabric.ports == {}
 
     def test_one_that_was_never_onboarded_stays_in_quarantine_while_its_switch_ports_carry_something(
         self, bench: Bench
