@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,31 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"random histories: --model-seed {config.model_seed}"  # type: ignore[attr-defined]
 
 
+TOLD = "played"
+"""Property of a test's report: what it played, in words."""
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The seed is printed however quiet the run is and whoever played it: what failed can be played again."""
+    reports = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
+    told = [text for report in reports for name, text in report.user_properties if name == TOLD]
+    terminalreporter.section("random histories", sep="-")
+    for line in (f"--model-seed {config.model_seed}", *sorted(told)):  # type: ignore[attr-defined]
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quiet() -> Iterator[None]:
     """Histories tell what happened in their own words."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say something below the run, after its seed."""
+    return lambda text: record_property(TOLD, text)
 
 
 @pytest.fixture(scope="session")

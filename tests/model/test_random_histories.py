@@ -1,7 +1,7 @@
 """Random histories of two tenants, an administrator, the outside world, faults and kills: the invariants always hold.
 
-At least 10,000 moves in a run of CI, split over parts so that workers share them. Every part prints its seed; the
-same histories again, on any machine:
+At least 10,000 moves in a run of CI, split over parts so that workers share them. The run prints its seed and what each
+part played; the same histories again, on any machine:
 
     pytest tests/model/test_random_histories.py --model-seed SEED [--model-steps 100000]
 
@@ -11,6 +11,7 @@ A history that breaks an invariant is printed in words: every move, what the ser
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,12 @@ PARTS = 8
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_invariants_hold_in_every_history(
-    part: int, model_seed: int, model_steps: int, model_shrink: bool, template: Path
+    part: int, model_seed: int, model_steps: int, model_shrink: bool, template: Path, tell: Callable[[str], None]
 ) -> None:
     seed = model_seed * PARTS + part
     played = run(seed, template, steps=-(-model_steps // PARTS), shrink=model_shrink)
-    print(
-        f"\nmodel: --model-seed {model_seed}, part {part}: {played.histories} histories, {played.moves} moves, "
+    tell(
+        f"part {part}: {played.histories} histories, {played.moves} moves, "
         f"{played.faults} faults struck, {played.kills} kills, {played.network_faults} faults in controller and "
         f"switches, {played.flips} changes of networks asked about, {played.refused} refused"
     )

@@ -7,6 +7,7 @@ the tenant who has both; servers whose agents run, or that are in quarantine, sh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,9 @@ STORIES, PARTS = 100, 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_no_two_strangers_ports_are_ever_in_one_segment(part: int, model_seed: int, template: Path) -> None:
+def test_no_two_strangers_ports_are_ever_in_one_segment(
+    part: int, model_seed: int, template: Path, tell: Callable[[str], None]
+) -> None:
     changes = tenancies = 0
     for number in range(part, STORIES, PARTS):
         story = Story(model_seed * STORIES + number, template)
@@ -30,7 +33,7 @@ def test_no_two_strangers_ports_are_ever_in_one_segment(part: int, model_seed: i
         changes += len(log)
         tenancies += len(story.game.world.truth.tenancies)
     told = STORIES // PARTS
-    print(f"\nstories: --model-seed {model_seed}, part {part}: {told}, {changes} changes of switch ports")
+    tell(f"part {part}: {told} stories, {changes} changes of switch ports, {tenancies} tenancies")
     assert changes > 20 * told, "servers were moved"
     assert tenancies > 2 * told, "tenants had servers"
 
