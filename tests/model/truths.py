@@ -186,7 +186,7 @@ class Truths:
             instance = world.instances.get(node.instance_id or "")
             if node.provision_state != "active" or instance is None or instance.task_state is not None:
                 continue
-            mine = [port for port in world.fabric.ports.values() if port.device_id == instance.id]
+            mine = world.fabric.instance_ports(instance.id)
             bound = [port for port in mine if port.host_id is not None]
             if node.power_state == "off" and bound and not game.powered_off_keeps(instance.project_id):
                 game.fail(f"I3: {node.name} is off and still on its tenant's network after the storm")

@@ -139,11 +139,13 @@ def _servers(instances: Iterable[Instance], nodes: Mapping[str, Node]) -> Iterat
 
 def _ports(seen: Seen, nodes: Mapping[str, Node], instances: Mapping[str, Instance]) -> Iterator[Leak]:
     macs: dict[str, str] = {nic.mac.lower(): nic.node_id for nic in seen.nics}
+    # Ironic's own ports carry the id of the server that is on the node, if there is one (ironic/common/neutron.py).
+    made_for = {**nodes, **{node.instance_id: node for node in nodes.values() if node.instance_id is not None}}
     for port in seen.ports:
         owner, device = port.device_owner or "", port.device_id or ""
         if owner.startswith(TENANTS) and device not in instances:
             yield _port(port, "port_without_server", f"It belongs to server {device}, which Nova does not have.")
-        elif owner == IRONICS and device and (reason := _left_by_ironic(port, nodes.get(device))) is not None:
+        elif owner == IRONICS and device and (reason := _left_by_ironic(port, made_for.get(device))) is not None:
             yield _port(port, "port_left_behind", reason)
         elif (reason := _on_foreign_nic(port, nodes, instances, macs)) is not None:
             yield _port(port, "port_on_foreign_nic", reason)
@@ -152,7 +154,7 @@ def _ports(seen: Seen, nodes: Mapping[str, Node], instances: Mapping[str, Instan
 def _left_by_ironic(port: NetworkPort, node: Node | None) -> str | None:
     """Why a port that Ironic, or our quarantine, made for a node should not be there any more."""
     if node is None:
-        return f"It was made for node {port.device_id}, which Ironic does not have."
+        return f"It was made for {port.device_id}; Ironic has no such node, and none with such a server on it."
     if port.name == PORT_NAME:
         wanted = node.provision_state in {"active", "rescue"} or parked(node) is not None
         return None if wanted else f"It keeps a NIC in quarantine, and the node is {node.provision_state}."

@@ -84,6 +84,14 @@ def test_ports_that_ironic_left() -> None:
     assert look([], [], [left]) == ["port_left_behind"]
 
 
+def test_ironics_ports_of_a_deployment_carry_the_servers_id() -> None:
+    """They are no leak while it is deployed, and are one afterwards."""
+    ironics = port("baremetal:none", SERVER)
+    assert look([used(provision_state="wait call-back")], [server(status="BUILD", node_id=None)], [ironics]) == []
+    assert look([used()], [server()], [ironics]) == ["port_left_behind"]
+    assert look([node()], [], [ironics]) == ["port_left_behind"]
+
+
 def test_our_own_port_in_quarantine() -> None:
     ours = port("baremetal:none", NODE_ID, name=PORT_NAME)
     assert look([used(power_state="off")], [server()], [ours]) == []

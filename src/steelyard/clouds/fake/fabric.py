@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
@@ -29,6 +30,9 @@ from steelyard.nouns import (
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
 SEGMENT_VLANS = range(2101, 2400)
+
+IRONICS: Final = "baremetal:none"
+"""Device owner of ports that Ironic makes, or Steelyard in its place."""
 
 
 class BindingFault(StrEnum):
@@ -225,7 +229,14 @@ class FakeFabric:
 
     def own_ports(self, node: Node) -> list[NetworkPort]:
         """Those that Ironic, or Steelyard, made for the node."""
-        return [p for p in self.ports.values() if p.device_id == node.id and p.device_owner == "baremetal:none"]
+        mine = {node.id, node.instance_id or node.id}
+        return [p for p in self.ports.values() if p.device_id in mine and p.device_owner == IRONICS]
+
+    def instance_ports(self, instance_id: str | None) -> list[NetworkPort]:
+        """Those of the tenant's server. Ironic's own carry its id too while it is on a node."""
+        if instance_id is None:
+            return []
+        return [p for p in self.ports.values() if p.device_id == instance_id and p.device_owner != IRONICS]
 
     def tenant_pairs(
         self, node: Node, nics: list[NodePort], bonds: Mapping[str, Bond], *, free_only: bool = False
@@ -234,7 +245,7 @@ class FakeFabric:
 
         `free_only`: what carries somebody else's port (one of quarantine) is not free for it.
         """
-        vifs = [p for p in self.ports.values() if node.instance_id is not None and p.device_id == node.instance_id]
+        vifs = self.instance_ports(node.instance_id)
         ordered = [unit for unit in units(nics, bonds) if unit.links]
         by_mac = {unit.mac: unit for unit in ordered}
         among = self.ports.values() if free_only else vifs
@@ -253,8 +264,8 @@ class FakeFabric:
 
     def leave_tenant(self, node: Node) -> None:
         """Unbind the instance's ports."""
-        for port in list(self.ports.values()):
-            if port.host_id and node.instance_id is not None and port.device_id == node.instance_id:
+        for port in self.instance_ports(node.instance_id):
+            if port.host_id:
                 self.unbind(port)
 
     def join(
@@ -264,8 +275,8 @@ class FakeFabric:
         made = []
         for nic in (nic for nic in nics if nic.pxe_enabled):
             port = self.add_port(
-                network_id, now=now, mac=nic.mac, project_id=project_id, device_id=node.id,
-                device_owner="baremetal:none",
+                network_id, now=now, mac=nic.mac, project_id=project_id, device_id=node.instance_id or node.id,
+                device_owner=IRONICS,
             )  # fmt: skip
             self.bind(port, node.id, nic)
             made.append((nic, self.ports[port.id]))

@@ -67,7 +67,7 @@ class FakeInterfaces(FakePort):
         return instance
 
     def _free(self, instance: Instance) -> Unit:
-        taken = {port.mac for port in self.world.fabric.ports.values() if port.device_id == instance.id}
+        taken = {port.mac for port in self.world.fabric.instance_ports(instance.id)}
         nics = [nic for nic in self.world.node_ports.values() if nic.node_id == instance.node_id]
         for unit in units(nics, self.world.bonds):
             if unit.mac not in taken and unit.vif_id is None and unit.links:

@@ -173,7 +173,7 @@ def _fail(world: FakeWorld, instance: Instance, fault: str) -> bool:
 
 def _release(world: FakeWorld, instance: Instance) -> None:
     world.allocations.pop(instance.id, None)
-    for port in [port for port in world.fabric.ports.values() if port.device_id == instance.id]:
+    for port in world.fabric.instance_ports(instance.id):
         world.fabric.remove_port(port.id)
         world.drop_vif(port.id)
     node = world.nodes.get(instance.node_id or "")

@@ -170,7 +170,7 @@ class Truth:
         self._steps.pop(node_id, None)
 
     def _powered_on(self, node: Node) -> None:
-        ports = [p for p in self._world.fabric.ports.values() if node.instance_id and p.device_id == node.instance_id]
+        ports = self._world.fabric.instance_ports(node.instance_id)
         unbound = tuple(port.id for port in ports if port.host_id is None)
         fabric = self._world.fabric
         dark = tuple(
