@@ -168,6 +168,41 @@ def test_drift_by_hand_is_found_planned_and_mended(
     assert port.status == "ACTIVE"
 
 
+def test_no_moment_of_a_deployment_and_of_a_release_is_drift(
+    cloud: EmbeddedCloud, things: Things, after: ExitStack
+) -> None:
+    """Ironic's own ports are on the NICs meanwhile: they carry the server's id, or the node's as it is cleaned."""
+    after.enter_context(cloud.rack.fault("agents", "*", "slow", match="lookup", seconds=10))  # time to look twice
+    flavor, image, network = things.flavor(), things.image(), things.network("10.96.0.0/24")
+    before = set(drift(cloud))
+    server = things.server(flavor, image, network, wait=False)
+    seen: dict[str, int] = {}
+    found: dict[tuple[str, str], Json] = {}
+
+    def phase() -> str:
+        now: str = cloud.steelyard("demo", "server", "show", server["id"], "-f", "json").json["phase"]
+        return now
+
+    def look(phase: str) -> str:
+        seen[phase] = seen.get(phase, 0) + 1
+        found.update(drift(cloud))
+        return phase
+
+    def on_provisioning() -> bool:
+        ports = cloud.connect("admin").network.ports(device_id=server["id"], device_owner="baremetal:none")
+        return any(True for _ in ports)
+
+    until("its agent boots", on_provisioning, seconds=60.0)
+    look(phase())
+    assert on_provisioning(), "that was looked at"
+    until("it is active", lambda: look(phase()) == "active", seconds=180.0, every=0.1)
+    node = things.node_of(server)
+    things.release(server["id"])
+    until("it is available", lambda: look(cloud.nodes()[node]["phase"]) == "available", seconds=180.0, every=0.1)
+    assert set(found) - before == set(), found
+    assert seen.get("cleaning", 0) + seen.get("reclaiming", 0) >= 1, seen
+
+
 def test_a_nic_that_a_server_that_is_gone_has_taken_is_free_again(
     cloud: EmbeddedCloud, things: Things, after: ExitStack
 ) -> None:
