@@ -95,8 +95,7 @@ class Mending:
         """Have nothing on any NIC of a node that is to be on no network: empty what a switch still carries there.
 
         Raises `Refused` (`still_bound`) where the controller has a port on a NIC that is not ours: whoever put it there
-        takes it off.
-        A switch that no reader is configured for is left as it is.
+        takes it off. A switch that no reader is configured for is left as it is.
         """
         bound = self._cloud.attachments.bound(node.id)
         none = self._cloud.security_groups.on_switch(None)
