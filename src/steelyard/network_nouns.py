@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+IRONICS: Final = "baremetal:none"
+"""Device owner of the ports that Ironic, and our quarantine, make for a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,10 @@ class NetworkPort:
         """Every switch port that it is bound to."""
         return () if self.link is None else (self.link, *self.more_links)
 
+    def is_of(self, instance_id: str | None) -> bool:
+        """Whether it is this server's. During a deployment Ironic's own ports carry the server's id too."""
+        return instance_id is not None and self.device_id == instance_id and self.device_owner != IRONICS
+
     @property
     def is_novas(self) -> bool:
         """Whether it says to be of a server of Nova's. Where the controller is asked itself, bare metal's does not."""
@@ -176,7 +184,7 @@ class AttachmentSpec:
     node_id: str
     mac: str
     link: SwitchLink
-    device_owner: str = "baremetal:none"
+    device_owner: str = IRONICS
     with_address: bool = False
     """Whether it takes an address of a subnet; a quarantine port needs none."""
     lag: Lag | None = None

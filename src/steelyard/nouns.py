@@ -16,6 +16,7 @@ from steelyard.fabric_nouns import FabricPort as FabricPort
 from steelyard.fabric_nouns import FabricSwitch as FabricSwitch
 from steelyard.fabric_nouns import Leftover as Leftover
 from steelyard.fabric_nouns import NetworkFacts as NetworkFacts
+from steelyard.network_nouns import IRONICS as IRONICS
 from steelyard.network_nouns import AttachmentSpec as AttachmentSpec
 from steelyard.network_nouns import Bond as Bond
 from steelyard.network_nouns import BondSpec as BondSpec

@@ -33,7 +33,7 @@ from steelyard.drift.model import (
 from steelyard.isolation.fleet import Attachment, Fleet, views
 from steelyard.isolation.fleet import severity as nic_severity
 from steelyard.isolation.model import place
-from steelyard.isolation.policy import IRONICS, Role, Trouble, may_attach
+from steelyard.isolation.policy import Role, Trouble, may_attach
 from steelyard.lifecycle.leaks import Leak
 from steelyard.naming import placement_class
 from steelyard.nouns import Leftover, NetworkPort, Node, NodePort, SwitchPort
@@ -240,11 +240,7 @@ def _mend_nic(found: Attachment, nic: NodePort, there: Sequence[NetworkPort], se
     if len(there) > 1 or nic.link is None:
         return None
     if found.nic.trouble is Trouble.CONTROLLER:
-        mine = [
-            port
-            for port in seen.fleet.seen.with_mac(nic.mac)
-            if node.instance_id and port.device_id == node.instance_id and port.device_owner != IRONICS
-        ]
+        mine = [port for port in seen.fleet.seen.with_mac(nic.mac) if port.is_of(node.instance_id)]
         if found.nic.role is not Role.TENANT or len(mine) != 1:
             return None
         return BindPort(port_id=mine[0].id, node_id=node.id, mac=nic.mac)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from steelyard.isolation.filters import UNFILTERED, unlike
-from steelyard.isolation.policy import IRONICS, RAMDISK, Trouble, intended_role, may_attach
+from steelyard.isolation.policy import RAMDISK, Trouble, intended_role, may_attach
 from steelyard.isolation.policy import PowerOffPolicy as PowerOffPolicy
 from steelyard.isolation.policy import Role as Role
 from steelyard.naming import vlan_ranges
@@ -264,9 +264,7 @@ def _intended(
     if role in (Role.TENANT, Role.QUARANTINE):
         macs = mates if role is Role.TENANT else (nic.mac,)
         carrying = [port for mac in macs for port in seen.with_mac(mac)]
-        # Ironic's own ports carry the id of the instance too, while it is being deployed.
-        of_instance = [port for port in carrying if port.device_owner != IRONICS]
-        mine = [port for port in of_instance if instance_id is not None and port.device_id == instance_id]
+        mine = [port for port in carrying if port.is_of(instance_id)]
         if not mine:
             return View(None, None), Role.IDLE
         if role is Role.TENANT:

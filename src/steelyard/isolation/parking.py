@@ -63,10 +63,7 @@ def mark_of(nics: Iterable[Parked], *, now: datetime) -> dict[str, object]:
 
 def tenant_ports(node: Node, attachments: Iterable[NetworkPort]) -> list[NetworkPort]:
     """The ports of the instance that is on the node, bound or not."""
-    if node.instance_id is None:
-        return []
-    # During a deployment Ironic's own ports carry the instance's id too.
-    return [port for port in attachments if port.device_id == node.instance_id and port.device_owner != PORT_OWNER]
+    return [port for port in attachments if port.is_of(node.instance_id)]
 
 
 def own_ports(node: Node, attachments: Iterable[NetworkPort]) -> list[NetworkPort]:

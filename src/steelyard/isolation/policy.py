@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from steelyard.nouns import NetworkPort
-
-IRONICS: Final = "baremetal:none"
-"""Device owner of the ports that Ironic, and our quarantine, make for a node."""
+from steelyard.nouns import IRONICS, NetworkPort
 
 
 class Role(StrEnum):

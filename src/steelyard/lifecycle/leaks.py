@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from steelyard.isolation.parking import PORT_NAME, parked
-from steelyard.nouns import AllocationRecord, Bond, Instance, NetworkPort, Node, NodePort
+from steelyard.nouns import IRONICS, AllocationRecord, Bond, Instance, NetworkPort, Node, NodePort
 
 AT_REST: Final = frozenset({"enroll", "manageable", "available", "active", "clean failed", "inspect failed"})
 """Ironic's states in which a node has no port of Ironic's own on any network."""
@@ -20,7 +20,6 @@ FREE: Final = AT_REST - {"active"}
 """Ironic's states of a node at rest that no server is on."""
 TENANTS: Final = "compute:"
 """How the device owner of a server's port begins."""
-IRONICS: Final = "baremetal:none"
 BAREMETAL: Final = "baremetal"
 
 

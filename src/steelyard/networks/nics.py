@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.naming import pick, shown
-from steelyard.nouns import Network, NetworkPort, NodePort, SecurityGroup, Subnet
+from steelyard.nouns import IRONICS, Network, NetworkPort, NodePort, SecurityGroup, Subnet
 
-IRONICS = "baremetal:none"
 """Owner of the ports that Ironic, and our quarantine, make for a node: none of the tenant's."""
 
 
@@ -73,8 +72,8 @@ def server_nics(
 
 
 def own_ports(instance_id: str, ports: Iterable[NetworkPort]) -> list[NetworkPort]:
-    """The attachments that are the server's; during a deployment Ironic's own ports carry its id too."""
-    return [port for port in ports if port.device_id == instance_id and port.device_owner != IRONICS]
+    """The attachments that are the server's."""
+    return [port for port in ports if port.is_of(instance_id)]
 
 
 def _name(network_id: str, networks: Mapping[str, Network]) -> str:

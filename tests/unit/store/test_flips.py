@@ -51,6 +51,7 @@ def test_whoever_prepared_a_flip_before_another_one_gives_it_up(store: Store, ha
     assert store.flips.generation(NODE) == before + 1
     assert not store.flips.take(NODE, "second", seconds=60, generation=before), "somebody came between"
     assert store.flips.take(NODE, "second", seconds=60, generation=before + 1)
+    assert store.flips.generation(NODE) == before + 2
 
 
 def test_a_lease_that_is_taken_or_revoked_is_not_its_holders_any_more(store: Store) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
 
 from steelyard.address_nouns import HoldSpec
 from steelyard.clouds.fake.switches import FakeSwitches
 from steelyard.clouds.fake.units import Unit, units
 from steelyard.errors import Conflict, Duplicate, NotFound
 from steelyard.nouns import (
+    IRONICS,
     Bond,
     FixedAddress,
     Lag,
@@ -30,9 +30,6 @@ from steelyard.nouns import (
 TENANT_VLANS = range(100, 1000)
 OWN_VLANS = range(2001, 2100)
 SEGMENT_VLANS = range(2101, 2400)
-
-IRONICS: Final = "baremetal:none"
-"""Device owner of ports that Ironic makes, or Steelyard in its place."""
 
 
 class BindingFault(StrEnum):
@@ -233,10 +230,8 @@ class FakeFabric:
         return [p for p in self.ports.values() if p.device_id in mine and p.device_owner == IRONICS]
 
     def instance_ports(self, instance_id: str | None) -> list[NetworkPort]:
-        """Those of the tenant's server. Ironic's own carry its id too while it is on a node."""
-        if instance_id is None:
-            return []
-        return [p for p in self.ports.values() if p.device_id == instance_id and p.device_owner != IRONICS]
+        """Those of the tenant's server."""
+        return [port for port in self.ports.values() if port.is_of(instance_id)]
 
     def tenant_pairs(
         self, node: Node, nics: list[NodePort], bonds: Mapping[str, Bond], *, free_only: bool = False
