@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from steelyard.clouds.observing import Observer
 from steelyard.clouds.ports import Clouds
 from steelyard.ipam.conflicts import OF_DRIFT, Conflict, Seen, conflicts
-from steelyard.ipam.history import Changes, Interval, changes, interval
+from steelyard.ipam.history import Interval, changes, interval
 from steelyard.ipam.model import addresses, owners
 from steelyard.naming import pick
 from steelyard.nouns import NetworkPort, Subnet
@@ -119,14 +119,13 @@ class IpamCheck:
             self._observer.forget()
             seen = self._holders()
             made = changes(self._store.addresses.lasting(), seen, now=self._clock())
-            made = Changes(made.began, [each for each in made.ended if each.id in before])
+            made = replace(made, ended=[each for each in made.ended if each.id in before])
         now = self._clock()
         with self._store.unit_of_work():
             self._store.addresses.keep(made, now=now, seen_at=self._last_look(now))
             self._store.sightings.keep({_LOOK: {"at": now.isoformat()}})
-        changed = len(made.began) + len(made.ended)
-        words = f"{len(made.began)} begun, {len(made.ended)} over" if changed else ""
-        return Report(len(seen), changed, words)
+        words = f"{len(made.began)} begun, {len(made.ended)} over, {len(made.known)} better known" if made else ""
+        return Report(len(seen), len(made), words)
 
     def _holders(self) -> list[Interval]:
         """Who has which address at this moment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from steelyard.ipam.model import AddressUse, OwnerKind
 from steelyard.nouns import Subnet
@@ -32,7 +33,7 @@ class Interval:
     owner_id: str | None = None
     """The instance or node, or what else the port belongs to; None where it is kept by hand or for nobody."""
     owner_name: str | None = None
-    """When it was first seen: of the instance, or, where it is kept by hand, what for."""
+    """When it was first known: of the instance, or, where it is kept by hand, what for."""
     node_id: str | None = None
     node_name: str | None = None
     until: datetime | None = None
@@ -47,9 +48,10 @@ class Interval:
         return self.subnet_id, self.address, self.port_id
 
     @property
-    def identity(self) -> tuple[str, str, str | None, str | None]:
-        """While this stays the same it is the same owner."""
-        return self.owner.value, self.mac, self.owner_id, self.project_id
+    def identity(self) -> tuple[str, str | None, str]:
+        """While this stays the same it is the same owner. Its kind counts only where no id tells who it is: that of a
+        server's port is unknown until Nova has said that the port is its own."""
+        return self.mac, self.project_id, self.owner_id or self.owner.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Changes:
     began: Sequence[Interval]
     ended: Sequence[Interval]
     """As they were known, still without an end."""
+    known: Sequence[Interval] = ()
+    """Those that last, of which more is known now."""
+
+    def __len__(self) -> int:
+        return len(self.began) + len(self.ended) + len(self.known)
 
 
 def interval(subnet: Subnet, use: AddressUse, *, now: datetime) -> Interval | None:
@@ -68,24 +75,45 @@ def interval(subnet: Subnet, use: AddressUse, *, now: datetime) -> Interval | No
     return Interval(
         address=use.address, subnet_id=subnet.id, cidr=subnet.cidr, network_id=subnet.network_id, port_id=use.port_id,
         owner=use.owner, mac=use.mac, project_id=use.project_id, since=use.since or now,
-        owner_id=use.instance_id or use.node_id or use.device_id,
+        owner_id=use.device_id or use.node_id,
         owner_name=use.instance_name or use.port_name, node_id=use.node_id, node_name=use.node_name,
     )  # fmt: skip
 
 
 def changes(lasting: Iterable[Interval], seen: Iterable[Interval], *, now: datetime) -> Changes:
     """Compare what lasted at the last look with what is seen now."""
-    known: dict[tuple[str, str, str], Interval] = {each.key: each for each in lasting}
+    left: dict[tuple[str, str, str], Interval] = {each.key: each for each in lasting}
     began: list[Interval] = []
     ended: list[Interval] = []
+    known: list[Interval] = []
     for each in seen:
-        before = known.pop(each.key, None)
+        before = left.pop(each.key, None)
         if before is None:
             began.append(each)
         elif before.identity != each.identity:
             ended.append(before)
             began.append(replace(each, since=now))
-    return Changes(began, [*ended, *known.values()])
+        elif (more := _with_more(before, each)) != before:
+            known.append(more)
+    return Changes(began, [*ended, *left.values()], known)
+
+
+_VAGUE: Final = {OwnerKind.UNKNOWN: 0, OwnerKind.VIRTUAL_MACHINE: 1}
+"""What an owner is taken for as long as little is known: Nova makes a port first and says in a second call that it is
+its own (nova/network/neutron.py), and the node of a server may be in no list yet."""
+_EXACT: Final = 2
+
+
+def _with_more(before: Interval, seen: Interval) -> Interval:
+    """What is known of an owner, with what this look adds to it. What was known once is not forgotten: at the end of a
+    server's life less is seen of it."""
+    better = _VAGUE.get(seen.owner, _EXACT) > _VAGUE.get(before.owner, _EXACT)
+    name = seen.owner_name or before.owner_name if better else before.owner_name or seen.owner_name
+    node = before if before.node_id else seen
+    return replace(
+        before, owner=seen.owner if better else before.owner, owner_name=name,
+        node_id=node.node_id, node_name=node.node_name,
+    )  # fmt: skip
 
 
 def visible(each: Interval, *, project_id: str | None, is_admin: bool) -> Interval | None:

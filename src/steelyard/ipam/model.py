@@ -221,10 +221,10 @@ def _inside(address: str, cidr: IPv4Network | IPv6Network) -> bool:
 
 def _use(address: str, subnet: Subnet, port: NetworkPort, who: Owners, pool: bool) -> AddressUse:
     node = node_of(port, who)
-    state, owner = _classify(port, node)
+    instance = who.instances.get(port.device_id) if port.device_id else None
+    state, owner = _classify(port, node, instance)
     if address == subnet.gateway and state is AddressState.SERVICE:
         state = AddressState.GATEWAY
-    instance = who.instances.get(port.device_id) if port.device_id else None
     return AddressUse(
         address=address,
         subnet_id=subnet.id,
@@ -277,7 +277,7 @@ def kept_as(state: AddressState) -> str:
     return f"{OURS}{state.value}"
 
 
-def _classify(port: NetworkPort, node: Node | None) -> tuple[AddressState, OwnerKind]:
+def _classify(port: NetworkPort, node: Node | None, instance: Instance | None) -> tuple[AddressState, OwnerKind]:
     device_owner = port.device_owner or ""
     if device_owner in _BY_HAND and not port.device_id and not port.host_id:
         return _BY_HAND[device_owner], OwnerKind.BY_HAND
@@ -287,7 +287,8 @@ def _classify(port: NetworkPort, node: Node | None) -> tuple[AddressState, Owner
         return AddressState.RESERVED, OwnerKind.NOBODY
     if port.vnic_type == "baremetal" or device_owner.startswith("baremetal:") or node is not None:
         return AddressState.ALLOCATED, OwnerKind.BARE_METAL
-    if device_owner.startswith("compute:"):
+    # Nova makes a port first and calls it its own afterwards; the instance is on a host by then, and that is no node.
+    if device_owner.startswith("compute:") or (instance is not None and instance.node_id is not None):
         return AddressState.ALLOCATED, OwnerKind.VIRTUAL_MACHINE
     return AddressState.ALLOCATED, OwnerKind.UNKNOWN
 

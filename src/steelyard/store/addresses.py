@@ -28,9 +28,11 @@ class Addresses:
             return [_interval(row) for row in connection.execute(sa.select(table).where(table.c.until.is_(None)))]
 
     def keep(self, changes: Changes, *, now: datetime, seen_at: datetime) -> None:
-        """Begin and end intervals, in one transaction. `seen_at`: of the look before, in which what ended now was
-        still seen."""
-        if not changes.began and not changes.ended:
+        """Begin and end intervals, and write down what else is known of those that last, in one transaction.
+
+        `seen_at`: of the look before, in which what ended now was still seen.
+        """
+        if not changes:
             return
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         with self._database.write() as connection:
@@ -41,6 +43,9 @@ class Addresses:
                     for each in changes.ended
                 ]
                 connection.execute(ending, rows)
+            if changes.known:
+                knowing = table.update().where(table.c.id == sa.bindparam("lasting"), table.c.until.is_(None))
+                connection.execute(knowing, [{"lasting": each.id, **_owner(each)} for each in changes.known])
             if changes.began:
                 # A server that looked at the same moment has written the same.
                 connection.execute(insert(table).on_conflict_do_nothing(), [_row(each) for each in changes.began])
@@ -111,9 +116,17 @@ _HISTORY = (
     "mac", "project_id", "since", "seen_at", "until",
 )  # fmt: skip
 
+_OWNER = ("owner", "owner_name", "node_id", "node_name")
+
 
 def _row(each: Interval) -> dict[str, Any]:
     return {name: getattr(each, name) for name in _HISTORY} | {"owner": each.owner.value}
+
+
+def _owner(each: Interval) -> dict[str, Any]:
+    """What may become known while it lasts."""
+    row = _row(each)
+    return {name: row[name] for name in _OWNER}
 
 
 def _interval(row: Any) -> Interval:

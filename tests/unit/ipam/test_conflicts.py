@@ -245,6 +245,67 @@ def test_the_same_port_with_another_owner_is_another_interval(place: Place) -> N
     assert place.check.remember().changed == 0
 
 
+def test_the_port_of_a_machine_in_the_making_is_that_machine_s(place: Place) -> None:
+    """Nova makes a port with the server's id first and calls it its own in a second call; a look may come between."""
+    machine = place.add_machine("vm-2")
+    while (address := _of(place, machine.id)) is None:
+        place.world.tick()
+    assert place.addresses()[address].device_owner == ""
+    place.check.remember()
+    (making,) = place.service.history(*place.demo, "blue", address)
+    place.world.settle()
+    assert place.addresses()[address].device_owner == "compute:nova"
+    assert place.check.remember().changed == 0
+    (made,) = place.service.history(*place.demo, "blue", address)
+    assert made == making
+    assert (made.owner.value, made.owner_id, made.owner_name) == ("virtual machine", machine.id, "vm-2")
+
+
+@pytest.mark.parametrize(("physical", "owner"), [(False, "virtual machine"), (True, "bare metal")])
+def test_more_is_known_of_an_owner_and_no_other_one_is_made_of_it(place: Place, physical: bool, owner: str) -> None:
+    """The lists of servers and nodes may be older than the one of ports; at the end of a server's life they are gone
+    before it."""
+    place.check.remember()
+    place.world.add_node("bm-2")
+    machine = place.add_machine("second", physical=physical)
+    place.world.settle()
+    address = _of(place, machine.id)
+    assert address is not None
+    port, world = place.addresses()[address], place.world
+    instance, nodes, nics = world.instances.pop(machine.id), dict(world.nodes), dict(world.node_ports)
+    world.nodes.clear()
+    world.node_ports.clear()
+    world.fabric.ports[port.id] = replace(port, device_owner="", vnic_type="normal", host_id=None)
+    place.check.remember()
+    (first,) = place.service.history(*place.admin, "blue", address)
+    assert (first.owner.value, first.owner_id, first.owner_name) == ("unknown", machine.id, None)
+
+    world.tick()
+    world.instances[machine.id] = instance
+    world.nodes.update(nodes)
+    world.node_ports.update(nics)
+    world.fabric.ports[port.id] = port
+    assert place.check.remember().changed == 1
+    (known,) = place.service.history(*place.admin, "blue", address)
+    assert (known.owner.value, known.owner_id, known.owner_name) == (owner, machine.id, "second")
+    assert (known.node_name is not None) is physical
+    assert (known.id, known.since, known.until) == (first.id, first.since, None)
+
+    del world.instances[machine.id]
+    world.nodes.clear()
+    world.node_ports.clear()
+    assert place.check.remember().changed == 0, "what was known is not forgotten"
+    world.fabric.remove_port(port.id)
+    place.check.remember()
+    (over,) = place.service.history(*place.admin, "blue", address)
+    assert over == replace(known, until=world.now, seen_at=over.seen_at)
+
+
+def _of(place: Place, machine: str) -> str | None:
+    """The address of this server, if it has a port."""
+    return next((address for address, port in place.addresses().items() if port.device_id == machine), None)
+
+
 def test_a_tenant_is_told_of_the_own_project_and_of_no_node(place: Place) -> None:
     place.check.remember()
     (mine,) = place.service.history(*place.demo, "blue", "10.1.0.2")

@@ -42,7 +42,9 @@ def port(
     )
 
 
-WHO = model.owners([instance("i-metal", "db"), instance("i-vm", "web")], [NODE], [NIC])
+WHO = model.owners(
+    [instance("i-metal", "db"), instance("i-vm", "web", "host-1"), instance("i-new", "new")], [NODE], [NIC]
+)
 
 
 def only(use: NetworkPort, subnet: Subnet = SUBNET, who: model.Owners = WHO) -> model.AddressUse:
@@ -71,6 +73,11 @@ def only(use: NetworkPort, subnet: Subnet = SUBNET, who: model.Owners = WHO) -> 
         (port("10.1.0.9", owner="", device=""), "reserved", "nobody", None, None),
         (port("10.1.0.9", owner=None, device=None, mac="aa:bb:cc:00:00:01"), "reserved", "nobody", None, None),
         (port("10.1.0.9", owner="trunk:subport", device="t"), "allocated", "unknown", None, None),
+        # In the making: Nova says in a second call that a port is its own.
+        (port("10.1.0.9", owner="", device="i-vm"), "allocated", "virtual machine", "web", None),
+        (port("10.1.0.9", owner="", device="i-metal"), "allocated", "bare metal", "db", "bm-001"),
+        (port("10.1.0.9", owner="", device="i-new"), "allocated", "unknown", "new", None),
+        (port("10.1.0.9", owner="", device="unseen"), "allocated", "unknown", None, None),
     ],
 )  # fmt: skip
 def test_every_port_has_an_owner(

@@ -67,6 +67,21 @@ def test_what_lasts_lasts_once(store: Store) -> None:
     assert len(store.addresses.of("10.1.0.5", ["s1"])) == 2, "the same port may have it again"
 
 
+def test_more_is_known_of_one_that_lasts(store: Store) -> None:
+    vague = replace(METAL, owner=OwnerKind.UNKNOWN, owner_name=None, node_id=None, node_name=None)
+    store.addresses.keep(Changes([vague, WEB], []), now=T0, seen_at=T0)
+    found = changes(store.addresses.lasting(), [METAL, WEB], now=T0 + HOUR)
+    assert (found.began, found.ended, len(found)) == ([], [], 1)
+    for _ in range(2):  # two servers that look at the same moment
+        store.addresses.keep(found, now=T0 + HOUR, seen_at=T0)
+    assert sorted(map(repr, (replace(each, id=None) for each in store.addresses.lasting()))) == [repr(WEB), repr(METAL)]
+    over = Changes([], [each for each in store.addresses.lasting() if each.port_id == METAL.port_id])
+    store.addresses.keep(over, now=T0 + 4 * HOUR, seen_at=T0)
+    late = Changes([], [], [replace(each, owner=OwnerKind.UNKNOWN) for each in over.ended])
+    store.addresses.keep(late, now=T0 + 4 * HOUR, seen_at=T0)
+    assert [each.owner for each in store.addresses.of("10.1.0.5", ["s1"])] == [METAL.owner, WEB.owner]
+
+
 def test_it_was_last_seen_between_its_beginning_and_its_end(store: Store) -> None:
     store.addresses.keep(Changes([WEB], []), now=T0, seen_at=T0)
     store.addresses.keep(Changes([], store.addresses.lasting()), now=T0 + HOUR, seen_at=T0 - 9 * HOUR)

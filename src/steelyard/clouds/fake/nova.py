@@ -131,26 +131,35 @@ def _attach(world: FakeWorld, instance: Instance) -> bool:
 
 
 def _attach_virtual(world: FakeWorld, instance: Instance) -> bool:
-    """A virtual machine's ports are bound at its host, and it runs at once."""
-    addresses: list[str] = []
+    """A virtual machine's ports are made with its id; whose they are is said in a second call."""
     try:
         for network_id in world.wanted[instance.id].network_ids:
             mac = "fa:16:3e:" + ":".join(f"{byte:02x}" for byte in uuid.uuid4().bytes[:3])
-            port = world.fabric.add_port(
+            world.fabric.add_port(
                 network_id, now=world.now, mac=mac, project_id=instance.project_id, device_id=instance.id,
-                device_owner="compute:nova", vnic_type="normal",
+                device_owner="", vnic_type="normal",
             )  # fmt: skip
-            world.fabric.ports[port.id] = replace(port, host_id=VIRTUAL_HOST, status="ACTIVE")
-            addresses += [fixed.address for fixed in port.addresses]
     except (Conflict, NotFound) as error:
         return _fail(world, instance, f"Failed to allocate the network(s): {error.detail}")
+    world.instances[instance.id] = replace(instance, task_state="spawning")
+    return True
+
+
+def _run_virtual(world: FakeWorld, instance: Instance) -> bool:
+    """Its ports are Nova's and bound at its host."""
+    ports = [port for port in world.fabric.ports.values() if port.device_id == instance.id]
+    for port in ports:
+        world.fabric.ports[port.id] = replace(port, device_owner="compute:nova", host_id=VIRTUAL_HOST, status="ACTIVE")
+    addresses = tuple(fixed.address for port in ports for fixed in port.addresses)
     world.instances[instance.id] = replace(
-        instance, status="ACTIVE", task_state=None, power_state="on", addresses=tuple(addresses)
+        instance, status="ACTIVE", task_state=None, power_state="on", addresses=addresses
     )
     return True
 
 
 def _spawn(world: FakeWorld, instance: Instance) -> bool:
+    if instance.node_id == VIRTUAL_HOST:
+        return _run_virtual(world, instance)
     node = world.nodes.get(instance.node_id or "")
     if node is None or node.provision_state in {"deploy failed", "error"}:
         reason = (node.last_error if node else None) or "the node is gone"
