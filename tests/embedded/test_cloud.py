@@ -186,9 +186,10 @@ def test_the_file_server_follows_no_link_out_of_its_directory(cloud: LocalCloud)
 # -- starting and ending -----------------------------------------------------------------------------------------------
 
 
-def test_a_homes_whole_life(cloud: LocalCloud, new_cloud: Callable[[], LocalCloud]) -> None:
+def test_a_homes_whole_life(new_cloud: Callable[[str], LocalCloud]) -> None:
     """A second home beside the first: made, every service killed, stopped, started, its supervisor killed, reset."""
-    second = new_cloud()
+    cloud, second = new_cloud("first"), new_cloud("second")
+    cloud.up("--nodes", "1")
     first_output = second.up("--nodes", "4").out
     for step in ("Keystone", "Nova: databases and cells", "Networks", "steelyard is up", "OS_CLIENT_CONFIG_FILE"):
         assert step in first_output
