@@ -16,7 +16,6 @@ Who may do what when:
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +26,11 @@ from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import Conflict, Refused, SteelyardError, UpstreamError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.bonds import lag_of
+from steelyard.isolation.leasing import NicLeases, Overtaken
 from steelyard.isolation.model import Role
 from steelyard.isolation.parking import (
     MARK,
     PORT_NAME,
-    PORT_OWNER,
     Parked,
     becomes_on,
     in_quarantine,
@@ -43,7 +42,7 @@ from steelyard.isolation.parking import (
     tenant_ports,
     to_park,
 )
-from steelyard.isolation.proof import LOOK_EVERY, Proof, Wanted
+from steelyard.isolation.proof import Proof, Wanted
 from steelyard.isolation.reading import named_roles, role_networks
 from steelyard.isolation.segments import Segments
 from steelyard.lifecycle.model import quarantine
@@ -51,10 +50,6 @@ from steelyard.nouns import AttachmentSpec, Network, NetworkPort, Node, SwitchLi
 from steelyard.settings import Settings
 from steelyard.store import Store
 
-LEASE: Final = 60.0
-"""Seconds after which a flip whose server died no longer keeps others out."""
-RIGHT_OF_WAY_WITHIN: Final = 45.0
-"""Seconds that a power-on waits for a flip that is under way."""
 OPEN: Final = 120.0
 """Seconds between the NICs being back and the power coming on, at most; after that they go into quarantine again."""
 
@@ -67,10 +62,6 @@ class By:
     reason: str
     operation_id: str | None = None
     request_id: str | None = None
-
-
-class Overtaken(Conflict):
-    """Somebody else has the NICs in hand now; that is no failure of the flip's."""
 
 
 class Flips:
@@ -92,8 +83,7 @@ class Flips:
         self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
         self._roles = named_roles(settings)
-        self._clock = clock
-        self._sleep = sleep
+        self._nics = NicLeases(store, clock=clock, sleep=sleep)
 
     @property
     def _cloud(self) -> Cloud:
@@ -113,7 +103,10 @@ class Flips:
         generation = self._store.flips.generation(node.id)
         nics = self._cloud.node_ports.all(node_id=node.id)
         node = self._mark(node, to_park(node, nics, self._attachments(node)))
-        with self._lease(node, generation=generation) as still_mine, self._told(node, Role.QUARANTINE, by) as told:
+        with (
+            self._nics.hold(node.id, node.label, generation=generation) as still_mine,
+            self._told(node, Role.QUARANTINE, by) as told,
+        ):
             attachments = self._attachments(node)
             wanted = to_park(node, nics, attachments)
             for port in tenant_ports(node, attachments):
@@ -150,10 +143,7 @@ class Flips:
             return None
         if network is None:
             return Wanted(link, None, parked_nic.mac, None, filters=self._cloud.security_groups.on_switch(None))
-        spec = AttachmentSpec(
-            name=PORT_NAME, network_id=network.id, node_id=node.id, mac=parked_nic.mac, link=link,
-            device_owner=PORT_OWNER,
-        )  # fmt: skip
+        spec = AttachmentSpec(PORT_NAME, network.id, node.id, parked_nic.mac, link)
         before = {port.id for port in own_ports(node, self._attachments(node))}
         port = self._cloud.attachments.create(spec)
         told.moved = told.moved or port.id not in before
@@ -182,7 +172,7 @@ class Flips:
                 code="node_quarantined",
                 next=f"steelyard node show {node.label}",
             )
-        with self._lease(node), self._told(node, Role.TENANT, by) as told:
+        with self._nics.hold(node.id, node.label), self._told(node, Role.TENANT, by) as told:
             attachments = self._attachments(node)
             nics = self._cloud.node_ports.all(node_id=node.id)
             by_mac = {nic.mac: nic for nic in nics}
@@ -268,7 +258,7 @@ class Flips:
         before begins. Raises `Conflict` when one does not end: it makes no more ports then."""
         node = self._cloud.nodes.get(reference)
         try:
-            with self._lease(node):
+            with self._nics.hold(node.id, node.label):
                 return node
         except Conflict:
             self._store.flips.revoke(node.id)
@@ -283,7 +273,7 @@ class Flips:
         """Remove ports of ours that were left, and the mark, of a node as it was seen. Raises `Conflict` while Ironic
         works on the node or somebody moves its NICs, and when either has been done since."""
         generation = self._store.flips.generation(seen.id)
-        with self._lease(seen, generation=generation):
+        with self._nics.hold(seen.id, seen.label, generation=generation):
             node = self._cloud.nodes.get(seen.id)
             if node.provision_state != seen.provision_state or node.extra.get(MARK) not in (None, seen.extra.get(MARK)):
                 raise Conflict(f"Node {node.label} is not as it was seen any more.", code="flip_overtaken")
@@ -321,30 +311,6 @@ class Flips:
                 next="set STEELYARD_QUARANTINE_NETWORK to the network's id",
             )
         return next(network for network in networks if network.id == found)
-
-    @contextmanager
-    def _lease(self, node: Node, *, generation: int | None = None) -> Iterator[Callable[[], None]]:
-        """The node's NICs are this flip's alone, as long as what it yields does not raise `Conflict`. Without a
-        generation: with right of way, and waited for."""
-        holder = uuid.uuid4().hex
-        deadline = self._clock() + (RIGHT_OF_WAY_WITHIN if generation is None else 0.0)
-        while not self._store.flips.take(node.id, holder, seconds=LEASE, generation=generation):
-            if self._clock() >= deadline:
-                raise Conflict(
-                    f"The NICs of node {node.label} are being moved at this moment.",
-                    code="flip_running",
-                    next=f"steelyard isolation show {node.label}",
-                )
-            self._sleep(LOOK_EVERY)
-
-        def still_mine() -> None:
-            if not self._store.flips.holds(node.id, holder):
-                raise Overtaken(f"Somebody else moves the NICs of node {node.label} now.", code="flip_overtaken")
-
-        try:
-            yield still_mine
-        finally:
-            self._store.flips.give_back(node.id, holder)
 
     @contextmanager
     def _told(self, node: Node, to: Role, by: By) -> Iterator[_Told]:

@@ -8,15 +8,15 @@ method may be repeated, and raises what the ports raise; `Refused` (`flip_failed
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from steelyard.clouds.ports import Cloud, Clouds
-from steelyard.errors import Conflict, NotFound, Refused
+from steelyard.errors import NotFound, Refused
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.bonds import lag_of
+from steelyard.isolation.leasing import NicLeases
 from steelyard.isolation.model import Role, place
 from steelyard.isolation.parking import is_on, own_ports, tenant_ports
 from steelyard.isolation.proof import LOOK_EVERY, PROVEN_WITHIN, Proof, Wanted, at_switch, sweep
@@ -26,8 +26,6 @@ from steelyard.nouns import Network, NetworkPort, Node, NodePort, SwitchLink, Sw
 from steelyard.settings import Settings
 from steelyard.store import Store
 
-LEASE: Final = 60.0
-"""Seconds after which the NICs of a node are anybody's again, should this server die."""
 BY: Final = "steelyard"
 
 
@@ -51,6 +49,7 @@ class Mending:
         self._segments = segments or Segments(clouds=clouds, store=store, settings=settings)
         self._roles = named_roles(settings)
         self._proof = Proof(clouds=clouds, switches=switches, clock=clock, sleep=sleep)
+        self._nics = NicLeases(store, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
 
@@ -60,13 +59,13 @@ class Mending:
 
     def detach(self, node_id: str, port_id: str) -> None:
         """Take a port that may not be there off the node's NIC. The port itself stays, with its addresses."""
-        with self._lease(node_id):
+        with self._alone(node_id):
             self._proof.unbind(port_id)
 
     def bind(self, node: Node, port: NetworkPort, nic: NodePort) -> None:
         """Put a port where it belongs, or have the controller write again what is there, and prove it."""
         wanted = self._wanted(port, nic)
-        with self._lease(node.id, node.label):
+        with self._alone(node.id, node.label):
             self._proof.unbind(port.id)
             self._proof.bind(node, wanted)
             unread = self._proof.prove(node, [wanted])
@@ -80,7 +79,7 @@ class Mending:
         """Have the controller take everything off the switch port of a NIC that is on no network, and prove it."""
         if nic.link is None:
             raise Refused(f"Nobody knows the switch port of NIC {nic.mac}.", code="nic_unknown")
-        with self._lease(node.id, node.label):
+        with self._alone(node.id, node.label):
             for port in own_ports(node, self._cloud.attachments.bound(node.id)):
                 if port.mac == nic.mac:  # left by an earlier try
                     self._cloud.attachments.delete(port.id)
@@ -194,17 +193,6 @@ class Mending:
             )  # fmt: skip
         return network
 
-    @contextmanager
-    def _lease(self, node_id: str, label: str | None = None) -> Iterator[None]:
+    def _alone(self, node_id: str, label: str | None = None) -> AbstractContextManager[object]:
         """The node's NICs are ours alone; who is about to give it power comes first."""
-        holder = uuid.uuid4().hex
-        generation = self._store.flips.generation(node_id)
-        if not self._store.flips.take(node_id, holder, seconds=LEASE, generation=generation):
-            raise Conflict(
-                f"The NICs of node {label or node_id} are being moved at this moment.", code="flip_running",
-                next=f"steelyard isolation show {label or node_id}",
-            )  # fmt: skip
-        try:
-            yield
-        finally:
-            self._store.flips.give_back(node_id, holder)
+        return self._nics.hold(node_id, label, generation=self._store.flips.generation(node_id))

@@ -15,13 +15,12 @@ from typing import Final
 
 from steelyard.isolation.model import Leases, PowerOffPolicy, Role
 from steelyard.lifecycle.model import IN_TRANSITION, Phase, phase
-from steelyard.nouns import Instance, NetworkPort, Node, NodePort, SwitchLink
+from steelyard.nouns import IRONICS, Instance, NetworkPort, Node, NodePort, SwitchLink
 
 MARK: Final = "steelyard_parked"
 """Key of a node's `extra`. The same is in steelyard_ironic, which imports nothing of ours."""
 PORT_NAME: Final = "steelyard-quarantine"
 """Name of our own ports on the quarantine network. The same is in steelyard_ironic."""
-PORT_OWNER: Final = "baremetal:none"
 INTERFACE: Final = "steelyard"
 """Name of steelyard_ironic's network interface."""
 
@@ -71,7 +70,7 @@ def own_ports(node: Node, attachments: Iterable[NetworkPort]) -> list[NetworkPor
     return [
         port
         for port in attachments
-        if port.device_id == node.id and port.name == PORT_NAME and port.device_owner == PORT_OWNER
+        if port.device_id == node.id and port.name == PORT_NAME and port.device_owner == IRONICS
     ]
 
 

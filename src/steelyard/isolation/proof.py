@@ -11,7 +11,7 @@ from steelyard.clouds.ports import Cloud, Clouds
 from steelyard.errors import NotFound, Refused, SteelyardError
 from steelyard.hardware.switches.port import SwitchReaders
 from steelyard.isolation.filters import unlike
-from steelyard.isolation.parking import PORT_NAME, PORT_OWNER, is_on
+from steelyard.isolation.parking import PORT_NAME, is_on
 from steelyard.isolation.reading import read_switches
 from steelyard.naming import vlan_ranges
 from steelyard.nouns import AttachmentSpec, Lag, Network, Node, SwitchLink, SwitchPort
@@ -46,7 +46,7 @@ def sweep(cloud: Cloud, node: Node, mac: str, link: SwitchLink, network: Network
     By itself it writes nothing there. So a port of ours is bound there, on a network for quarantine, and deleted: what
     it then writes is what is wanted. Where the deletion fails that port is left, as one of `parking.own_ports`.
     """
-    spec = AttachmentSpec(PORT_NAME, network.id, node.id, mac, link, PORT_OWNER)
+    spec = AttachmentSpec(PORT_NAME, network.id, node.id, mac, link)
     cloud.attachments.delete(cloud.attachments.create(spec).id)
 
 
