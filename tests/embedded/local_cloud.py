@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from steelyard.embedded import loopback, processes
@@ -25,6 +26,15 @@ class LocalCloud(EmbeddedCloud):
     def up(self, *words: str) -> Ran:
         """`steelyard up`; fails the test when it fails."""
         return self.command("up", *words).ok()
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[LocalCloud]:
+        """Up within this, down afterwards, also when the start failed."""
+        try:
+            self.up(*words)
+            yield self
+        finally:
+            self.command("down")
 
     def down(self) -> Ran:
         """`steelyard down`; fails the test when it fails."""

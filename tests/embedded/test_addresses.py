@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.embedded
 
 Json = dict[str, Any]
 BY_HAND, VIRTUAL, PHYSICAL = 158, 40, 2
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A cloud for these alone: they take long, and so run beside those of the session's."""
+    with LocalCloud(tmp_path_factory.mktemp("addresses")).running("--nodes", str(PHYSICAL)) as made:
+        yield made
 
 
 class Machines:

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,18 +32,10 @@ KINDS = ("instance-ip", "virtual-machine-interface", "network-ipam", "security-g
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A cloud with a controller, its servers onboarded."""
-    made = LocalCloud(tmp_path_factory.mktemp("contrail"))
-    try:
-        made.up("--nodes", "3", "--network", "contrail", "--nics", "4")
+    home = tmp_path_factory.mktemp("contrail")
+    with LocalCloud(home).running("--nodes", "3", "--network", "contrail", "--nics", "4") as made:
         made.onboard_everything()
         yield made
-    finally:
-        made.command("down")
-
-
-@pytest.fixture
-def things(cloud: LocalCloud, after: ExitStack, tmp_path: Path) -> Things:
-    return Things(cloud, tmp_path, after)
 
 
 @contextlib.contextmanager

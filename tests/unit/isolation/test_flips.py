@@ -276,7 +276,7 @@ class TestGates:
         thread = threading.Thread(target=flips.to_quarantine, args=(off.node_id, BY))
         thread.start()
         assert began.wait(10)
-        off.flips._sleep = lambda seconds: may_go_on.set() or thread.join(10)  # type: ignore[func-returns-value]
+        off.flips._nics._sleep = lambda seconds: may_go_on.set() or thread.join(10)  # type: ignore[func-returns-value]
         off.flips.gate(off.node_id, BY)
         assert off.on_tenant()
 
