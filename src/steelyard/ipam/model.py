@@ -288,7 +288,7 @@ def _classify(port: NetworkPort, node: Node | None, instance: Instance | None) -
     if port.vnic_type == "baremetal" or device_owner.startswith("baremetal:") or node is not None:
         return AddressState.ALLOCATED, OwnerKind.BARE_METAL
     # Nova makes a port first and calls it its own afterwards; the instance is on a host by then, and that is no node.
-    if device_owner.startswith("compute:") or (instance is not None and instance.node_id is not None):
+    if port.is_novas or (instance is not None and instance.node_id is not None):
         return AddressState.ALLOCATED, OwnerKind.VIRTUAL_MACHINE
     return AddressState.ALLOCATED, OwnerKind.UNKNOWN
 

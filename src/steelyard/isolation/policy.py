@@ -89,9 +89,9 @@ def may_attach(port: NetworkPort, role: Role, *, node_id: str, instance_id: str 
     """
     if role is Role.IDLE:
         return False
-    owners = {owner for owner in (node_id, instance_id) if owner}
     if role is Role.TENANT:
-        return port.device_owner != IRONICS and port.device_id is not None and port.device_id in owners - {node_id}
+        return port.is_of(instance_id)
+    owners = {owner for owner in (node_id, instance_id) if owner}
     return port.device_owner == IRONICS and port.device_id in owners
 
 

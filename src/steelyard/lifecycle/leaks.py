@@ -18,8 +18,6 @@ AT_REST: Final = frozenset({"enroll", "manageable", "available", "active", "clea
 """Ironic's states in which a node has no port of Ironic's own on any network."""
 FREE: Final = AT_REST - {"active"}
 """Ironic's states of a node at rest that no server is on."""
-TENANTS: Final = "compute:"
-"""How the device owner of a server's port begins."""
 BAREMETAL: Final = "baremetal"
 
 
@@ -141,8 +139,8 @@ def _ports(seen: Seen, nodes: Mapping[str, Node], instances: Mapping[str, Instan
     # Ironic's own ports carry the id of the server that is on the node, if there is one (ironic/common/neutron.py).
     made_for = {**nodes, **{node.instance_id: node for node in nodes.values() if node.instance_id is not None}}
     for port in seen.ports:
-        owner, device = port.device_owner or "", port.device_id or ""
-        if owner.startswith(TENANTS) and device not in instances:
+        owner, device = port.device_owner, port.device_id or ""
+        if port.is_novas and device not in instances:
             yield _port(port, "port_without_server", f"It belongs to server {device}, which Nova does not have.")
         elif owner == IRONICS and device and (reason := _left_by_ironic(port, made_for.get(device))) is not None:
             yield _port(port, "port_left_behind", reason)

@@ -9,8 +9,6 @@ from steelyard.errors import Conflict, NotFound, Refused
 from steelyard.naming import pick, shown
 from steelyard.nouns import IRONICS, Network, NetworkPort, NodePort, SecurityGroup, Subnet
 
-"""Owner of the ports that Ironic, and our quarantine, make for a node: none of the tenant's."""
-
 
 @dataclass(frozen=True, slots=True)
 class SubInterface:

@@ -147,7 +147,7 @@ def _attach_virtual(world: FakeWorld, instance: Instance) -> bool:
 
 def _run_virtual(world: FakeWorld, instance: Instance) -> bool:
     """Its ports are Nova's and bound at its host."""
-    ports = [port for port in world.fabric.ports.values() if port.device_id == instance.id]
+    ports = world.fabric.instance_ports(instance.id)
     for port in ports:
         world.fabric.ports[port.id] = replace(port, device_owner="compute:nova", host_id=VIRTUAL_HOST, status="ACTIVE")
     addresses = tuple(fixed.address for port in ports for fixed in port.addresses)
